@@ -1,0 +1,27 @@
+"""What is explained: a scalar for each sample at its last real token."""
+
+from collections.abc import Callable
+
+import torch
+
+from sparc.config import TargetConfig
+
+Target = Callable[[torch.Tensor], torch.Tensor]
+
+
+def target(config: TargetConfig) -> Target:
+    """The function from last-position logits [samples, vocabulary] to targets [samples].
+
+    `argmax`: the largest logit (as the earlier reproduction and AttnLRP's examples do).
+    `tokens`: the sum of the logits of `token_ids`. `difference`: the first of two `token_ids`
+    minus the second. `logprob`: the log-probability of any of `token_ids`.
+    Targets are never averaged over samples: relevance adds up over samples.
+    """
+    ids = list(config.token_ids)
+    functions: dict[str, Target] = {
+        "argmax": lambda logits: logits.amax(-1),
+        "tokens": lambda logits: logits[:, ids].sum(-1),
+        "difference": lambda logits: logits[:, ids[0]] - logits[:, ids[1]],
+        "logprob": lambda logits: logits.log_softmax(-1)[:, ids].logsumexp(-1),
+    }
+    return functions[config.kind]

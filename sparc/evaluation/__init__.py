@@ -1,0 +1,1 @@
+"""Measuring a model: perplexity, completions, scorers, repetition, statistics, verdict."""

@@ -1,0 +1,118 @@
+"""From the measurements of all arms to the trees of results.json."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparc.config import DatasetConfig, EvaluationConfig
+from sparc.datasets import UNDESIRED
+from sparc.evaluation.measure import Measurement
+from sparc.evaluation.metrics import Path, metrics, tree, values
+from sparc.evaluation.statistics import (
+    Change,
+    Metric,
+    change,
+    difference,
+    random_rank,
+    smallest_detectable,
+)
+from sparc.evaluation.verdict import Budget, Findings, findings
+
+Metrics = dict[Path, Metric]
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The measurements of one comparison, all on the same prompts, texts and random streams.
+
+    draws: layer-matched random neurons removed, one measurement a draw. oracle: exactly the
+    neurons a behaviour is known to live in removed; None where they are not known.
+    """
+
+    baseline: Measurement
+    pruned: Measurement
+    draws: Sequence[Measurement] = field(default_factory=tuple)
+    oracle: Measurement | None = None
+
+
+def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
+    result = values(found)
+    for name, text in measurement.texts.items():
+        result["perplexity"][name] |= {
+            "tokens": int(text.tokens.sum()),
+            "windows": len(text.tokens),
+            "convention": text.convention,
+        }
+    return result
+
+
+def _over(paths: Metrics, leaf: Callable[[Path], Change]) -> dict[str, Any]:
+    return tree({path: leaf(path) for path in paths})
+
+
+def _random_control(
+    base: Metrics, selected: Metrics, draws: Sequence[Metrics], primary: Path, how: dict[str, int]
+) -> dict[str, Any] | None:
+    if not draws:
+        return None
+    arms = {path: [draw[path] for draw in draws] for path in base}
+    own, others = selected[primary].value, [metric.value for metric in arms[primary]]
+    known = [value for value in others if value is not None]
+    rank = random_rank(own, known) if own is not None and len(known) == len(draws) else None
+    return {
+        "draws": len(draws),
+        "change": _over(base, lambda p: change(base[p], arms[p], **how)),
+        "difference": _over(base, lambda p: difference(base[p], selected[p], arms[p], **how)),
+        "rank": None if rank is None else vars(rank),
+    }
+
+
+def prompts_named(config: EvaluationConfig) -> str:
+    """Which prompts the numbers come from, in the words of the verdict."""
+    return "in-sample (attributed)" if config.in_sample else config.split.replace("_", "-")
+
+
+def compare(
+    arms: Arms, config: EvaluationConfig, dataset: DatasetConfig, seed: int
+) -> tuple[dict[str, Any], Findings]:
+    """The `baseline`, `pruned`, `change` and `control` trees of results.json, and the findings.
+
+    Every change is paired over prompts (toxicity, repetition) or windows (perplexity); `seed`
+    drives the resampling.
+    """
+    how = {"seed": seed, "resamples": config.resamples}
+
+    def measured(measurement: Measurement) -> Metrics:
+        return metrics(
+            measurement,
+            primary=config.scorers[0],
+            undesired=dataset.undesired_category,
+            threshold=config.threshold,
+        )
+
+    primary = ("toxicity", dataset.primary_metric)
+    base, pruned = measured(arms.baseline), measured(arms.pruned)
+    draws = [measured(draw) for draw in arms.draws]
+    changed = _over(base, lambda p: change(base[p], [pruned[p]], **how))
+    random = _random_control(base, pruned, draws, primary, how)
+    oracle = None
+    if arms.oracle is not None:
+        known = measured(arms.oracle)
+        oracle = {"change": _over(base, lambda p: change(base[p], [known[p]], **how))}
+    found = findings(
+        changed,
+        random and random["difference"],
+        primary=primary,
+        prompts=prompts_named(config),
+        detectable=smallest_detectable(base[primary], pruned[primary]),
+        undesired=UNDESIRED,
+        neutral=dataset.neutral_category or "",
+        budget=Budget(**vars(config.budget)),
+    )
+    trees = {
+        "baseline": _values(base, arms.baseline),
+        "pruned": _values(pruned, arms.pruned),
+        "change": changed,
+        "control": {"random": random, "oracle": oracle},
+    }
+    return trees, found

@@ -1,0 +1,76 @@
+"""Where the MLP neurons of each supported model family live: one row a family.
+
+No torch here, so that the configuration can be checked before anything heavy is imported.
+A new family is one row; `layers`, `up`, `gate`, `down` and `activation` are dotted module paths
+(`layers` from the causal language model, the others from one decoder layer).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sparc.errors import UserError
+
+
+@dataclass(frozen=True)
+class Family:
+    """Module paths of one architecture.
+
+    `gate` is None where the MLP is not gated. `transposed` marks Conv1D weights, stored
+    [inputs, neurons] instead of [neurons, inputs]. `bos_every_window`: perplexity windows must
+    each begin with the begin-of-sequence token, or the model breaks down.
+    """
+
+    layers: str
+    up: str
+    down: str
+    activation: str
+    gate: str | None = None
+    transposed: bool = False
+    bos_every_window: bool = False
+
+
+_LLAMA = Family("model.layers", "mlp.up_proj", "mlp.down_proj", "mlp.act_fn", gate="mlp.gate_proj")
+_GEMMA = Family(
+    "model.layers",
+    "mlp.up_proj",
+    "mlp.down_proj",
+    "mlp.act_fn",
+    gate="mlp.gate_proj",
+    bos_every_window=True,
+)
+
+FAMILIES: Mapping[str, Family] = {
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma3_text": _GEMMA,
+    "opt": Family("model.decoder.layers", "fc1", "fc2", "activation_fn"),
+    "gpt2": Family("transformer.h", "mlp.c_fc", "mlp.c_proj", "mlp.act", transposed=True),
+    "gpt_neox": Family("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act"),
+}
+
+
+def family(model_type: str) -> Family:
+    """The row of `model_type` (the `model_type` of a Hugging Face config.json).
+
+    Raises UserError for an architecture without a row.
+    """
+    if model_type not in FAMILIES:
+        raise UserError(
+            f"architecture '{model_type}' is not supported (known: {', '.join(FAMILIES)}); "
+            "add its row to sparc/families.py"
+        )
+    return FAMILIES[model_type]
+
+
+def neuron_grid(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(layers, MLP neurons per layer) that a config.json states; None where it states neither."""
+    layers = config.get("num_hidden_layers", config.get("n_layer"))
+    neurons = config.get("intermediate_size", config.get("ffn_dim", config.get("n_inner")))
+    if neurons is None and "n_embd" in config:
+        neurons = 4 * config["n_embd"]
+    if not isinstance(layers, int) or not isinstance(neurons, int):
+        return None
+    return layers, neurons

@@ -1,0 +1,148 @@
+"""Loading a causal language model and finding its MLP neurons."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from sparc.config import ModelConfig
+from sparc.digests import digest, file_digest
+from sparc.errors import UserError
+from sparc.families import Family, family
+from sparc.locations import model_folder
+
+
+@dataclass(frozen=True)
+class Block:
+    """The MLP of one decoder layer. Neuron i is row i of `up` (and `gate`), column i of `down`."""
+
+    mlp: nn.Module
+    up: nn.Module
+    down: nn.Module
+    activation: nn.Module
+    gate: nn.Module | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded language model with its tokenizer, its family's row and its MLP blocks."""
+
+    name: str
+    source: str
+    fingerprint: str
+    network: Any
+    tokenizer: Any
+    family: Family
+    blocks: tuple[Block, ...]
+    neurons_per_layer: int
+    planted: tuple[tuple[int, int], ...] | None
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the input embeddings, where token ids must go."""
+        weight: torch.Tensor = self.network.get_input_embeddings().weight
+        return weight.device
+
+    @property
+    def num_neurons(self) -> int:
+        """MLP neurons over all layers."""
+        return len(self.blocks) * self.neurons_per_layer
+
+    @property
+    def pad_id(self) -> int:
+        """A token id for padded positions (masked everywhere, so any id serves)."""
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id or 0)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that fit in the context."""
+        return int(self.network.config.max_position_embeddings)
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` is CUDA, then MPS, then the CPU. Raises UserError for a device that is not there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("device=cuda: no CUDA device here; use device=cpu or device=auto")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps: no MPS device here; use device=cpu or device=auto")
+    return torch.device(device)
+
+
+def blocks_of(network: Any, row: Family) -> tuple[Block, ...]:
+    """The MLP of every decoder layer, found through the family's row."""
+
+    def block(layer: nn.Module) -> Block:
+        return Block(
+            mlp=layer.get_submodule(row.up.rpartition(".")[0]),
+            up=layer.get_submodule(row.up),
+            down=layer.get_submodule(row.down),
+            activation=layer.get_submodule(row.activation),
+            gate=layer.get_submodule(row.gate) if row.gate else None,
+        )
+
+    return tuple(block(layer) for layer in network.get_submodule(row.layers))
+
+
+def fingerprint(source: str, revision: str | None, config: Any) -> str:
+    """What identifies the weights: a hash of a local folder's files, else hub id and commit."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return f"{source}@{getattr(config, '_commit_hash', None) or revision}"
+    files = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
+    return "sha256:" + digest({path.name: file_digest(path) for path in files})
+
+
+def _planted(source: str) -> tuple[tuple[int, int], ...] | None:
+    """The neurons a behaviour was planted into, where the model folder says so."""
+    path = Path(source) / "planted_neurons.json"
+    if not path.is_file():
+        return None
+    neurons = json.loads(path.read_text())["neurons"]
+    return tuple((int(layer), int(index)) for layer, index in neurons)
+
+
+def load_model(config: ModelConfig, device: str) -> Model:
+    """Load weights and tokenizer from a local folder or the hub.
+
+    Weights come as safetensors and no code of the repository is run. Raises UserError for an
+    unsupported architecture, a missing folder or a device that is not there.
+    """
+    source = model_folder(config.path)
+    target = choose_device(device)
+    options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": False}
+    architecture = AutoConfig.from_pretrained(source, **options)
+    row = family(architecture.model_type)
+    placement = {"device_map": config.device_map} if config.device_map else {}
+    network: Any = AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=getattr(torch, config.dtype),
+        attn_implementation=config.attn_implementation,
+        use_safetensors=True,
+        **placement,
+        **options,
+    )
+    if not config.device_map:
+        network = network.to(target)
+    network.eval().requires_grad_(False)
+    blocks = blocks_of(network, row)
+    weight: Any = blocks[0].up.weight
+    return Model(
+        name=config.name,
+        source=source,
+        fingerprint=fingerprint(source, config.revision, architecture),
+        network=network,
+        tokenizer=AutoTokenizer.from_pretrained(source, **options),
+        family=row,
+        blocks=blocks,
+        neurons_per_layer=int(weight.shape[1 if row.transposed else 0]),
+        planted=_planted(source),
+    )

@@ -1,0 +1,48 @@
+"""The corrected model as an ordinary Hugging Face folder."""
+
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparc.models import Model
+from sparc.pruning.selection import Neuron
+
+
+def _card(model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"({layer}, {index})" for layer, index in neurons)
+    selection = results["selection"]
+    return f"""---
+library_name: transformers
+tags: [sparc, pruning, interpretability]
+---
+# {model.name}, corrected
+
+{selection["num_pruned"]} of {model.num_neurons} MLP neurons of `{model.name}` were set to zero
+(scored by {selection["method"]}, lowest contrast of general and undesired relevance).
+
+{results["verdict"]}
+
+Zeroed neurons save neither time nor memory by themselves.
+
+Neurons (layer, index): {listed or "none"}
+"""
+
+
+def save_corrected_model(
+    model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any], folder: Path
+) -> None:
+    """Write the network as it is now, its tokenizer and a model card; whole or not at all.
+
+    Loads with `AutoModelForCausalLM.from_pretrained(folder)`. Call it while the neurons are
+    removed.
+    """
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        model.network.save_pretrained(temporary)
+        model.tokenizer.save_pretrained(temporary)
+        (temporary / "README.md").write_text(_card(model, neurons, results), encoding="utf-8")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,134 @@
+"""Token-level relevance and neuron cards, as the page shows them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparc.report.plain import visible
+
+_STEPS = 5
+
+
+@dataclass(frozen=True)
+class HeatToken:
+    """A token, its relevance and the shade (-5 to 5) that shows it."""
+
+    text: str
+    relevance: str
+    shade: int
+
+
+@dataclass(frozen=True)
+class HeatLine:
+    """A text coloured by one kind of relevance; `strongest` tells the same in words."""
+
+    label: str
+    tokens: list[HeatToken]
+    strongest: str
+
+
+@dataclass(frozen=True)
+class ReferenceText:
+    """A reference text coloured twice: by input relevance and by that of the removed neurons."""
+
+    set: str
+    seed: int
+    position: int
+    cut: bool
+    next_token: str
+    lines: list[HeatLine]
+
+
+def heat_line(
+    label: str, tokens: Sequence[str], relevance: Sequence[float], largest: float
+) -> HeatLine:
+    """Shades by the square root of |relevance| / `largest`, so that weaker tokens show too."""
+    shown = [visible(token) for token in tokens]
+    order = sorted(range(len(shown)), key=lambda i: -abs(relevance[i]))[:3]
+    return HeatLine(
+        label=f"{label}, {_number(sum(relevance))} in all",
+        tokens=[
+            HeatToken(token, _number(value), _shade(value, largest))
+            for token, value in zip(shown, relevance, strict=True)
+        ],
+        strongest=", ".join(f"{shown[i].strip()} {_number(relevance[i])}" for i in order),
+    )
+
+
+def _shade(value: float, largest: float) -> int:
+    depth = round(_STEPS * math.sqrt(abs(value) / largest)) if largest else 0
+    return -depth if value < 0 else depth
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "\u2212")
+
+
+def _reference_text(text: Mapping[str, Any]) -> ReferenceText:
+    # one scale for both lines: what the removed neurons do is seen against the whole
+    largest = max((abs(value) for value in (*text["inputs"], *text["removed"])), default=0.0)
+    return ReferenceText(
+        set=text["set"],
+        seed=text["seed"],
+        position=text["position"],
+        cut=text["cut"],
+        next_token=visible(text["next_token"]),
+        lines=[
+            heat_line("input tokens", text["tokens"], text["inputs"], largest),
+            heat_line("removed neurons", text["tokens"], text["removed"], largest),
+        ],
+    )
+
+
+def reference_texts(explained: Mapping[str, Any]) -> list[ReferenceText]:
+    """The texts of explanations.json, ready to be shown."""
+    return [_reference_text(text) for text in explained.get("texts", [])]
+
+
+def neuron_cards(
+    explained: Mapping[str, Any], neurons: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """A card a removed neuron, lowest contrast first; bare ones without explanations.
+
+    Keys: rank, layer, index, score, sets [(name, [scores by seed])], contexts [(set, [context])],
+    promoted and suppressed (tokens).
+    """
+    bare: dict[str, Any] = {
+        "scores": [],
+        "undesired": [],
+        "general": [],
+        "promoted": [],
+        "suppressed": [],
+    }
+    found = [{**bare, **card} for card in explained.get("neurons") or neurons]
+    return [_card(rank, card) for rank, card in enumerate(found, 1)]
+
+
+def _card(rank: int, card: Mapping[str, Any]) -> dict[str, Any]:
+    sets: dict[str, list[str]] = {}
+    for entry in card["scores"]:
+        sets.setdefault(entry["set"], []).append(_number(entry["score"]))
+    contexts = [
+        (name, [_context(entry) for entry in card[name]])
+        for name in ("undesired", "general")
+        if card[name]
+    ]
+    return {
+        "rank": rank,
+        "layer": card["layer"],
+        "index": card["index"],
+        "score": _number(card["score"]),
+        "sets": list(sets.items()),
+        "contexts": contexts,
+        "promoted": [visible(token) for token in card["promoted"]],
+        "suppressed": [visible(token) for token in card["suppressed"]],
+    }
+
+
+def _context(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "before": visible(entry["before"]),
+        "token": visible(entry["token"]),
+        "relevance": _number(entry["relevance"]),
+    }

@@ -1,0 +1,173 @@
+"""From results.json and the artifacts of a run to one page of HTML."""
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sparc.report import charts, metrics, neuron_charts, numbers
+from sparc.report.completions import Table, prompt_means, table
+from sparc.report.heat import neuron_cards, reference_texts
+from sparc.report.inputs import Artifacts, read_artifacts
+from sparc.report.numbers import leaf
+from sparc.report.plain import embedded_json, visible
+from sparc.report.svg import Figure
+
+_MAX_CARDS = 12
+
+
+def render(results: Mapping[str, Any], folder: Path) -> str:
+    """The report of a finished run as one page of HTML.
+
+    Reads the artifacts in `folder` (completions.jsonl, neurons.json, explanations.json, .hydra)
+    and nothing else, so that the same run gives the same page again. Parts that the run does not
+    have are left out. The page loads nothing and runs no script but its own.
+    """
+    artifacts = read_artifacts(folder)
+    completions = table(artifacts.completions)
+    style, script = _asset("report.css"), _asset("report.js")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **_context(results, artifacts, completions),
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            data=Markup(embedded_json(_script_data(results, completions))),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("sparc.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": visible, "duration": numbers.duration}
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("sparc.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Content security policy: this style and this script by their hashes, and nothing else."""
+
+    def hashed(text: str) -> str:
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashed(style)}'; "
+        f"script-src 'sha256-{hashed(script)}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _script_data(results: Mapping[str, Any], completions: Table) -> dict[str, Any]:
+    return {**completions.data, "threshold": results["evaluation"]["threshold"]}
+
+
+def _context(
+    results: Mapping[str, Any], artifacts: Artifacts, completions: Table
+) -> dict[str, Any]:
+    config = artifacts.config
+    category = _undesired_category(results, config)
+    explained = artifacts.explanations
+    return {
+        "results": results,
+        "cards": metrics.cards(results),
+        "all_rows": metrics.all_rows(results),
+        "behaviour": _behaviour_figures(results, artifacts, category),
+        "cost": _cost_figures(results),
+        "neuron_figures": _neuron_figures(results, explained),
+        "curve": _curve_rows(results),
+        "texts": reference_texts(explained),
+        "neurons": neuron_cards(explained, artifacts.neurons)[:_MAX_CARDS],
+        "completions": completions,
+        "category": category,
+        "sampling": leaf(config, "evaluation", "sampling"),
+        "config_text": artifacts.config_text,
+        "command": shlex.join(["sparc", *artifacts.overrides]),
+        "gigabytes": lambda size: f"{size / 1e9:.2f} GB",
+        "percent": numbers.percent,
+    }
+
+
+def _undesired_category(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The prompt category that the main toxicity statistics are about."""
+    named = leaf(config, "dataset", "undesired_category")
+    return str(named or next(iter(leaf(results, "baseline", "by_category") or {"undesired": None})))
+
+
+def _behaviour_figures(
+    results: Mapping[str, Any], artifacts: Artifacts, category: str
+) -> list[Figure]:
+    means = prompt_means(artifacts.completions, category)
+    shown = visible(category)
+    figures = []
+    if means.get("baseline"):
+        figures.append(charts.distributions(means, shown))
+        figures.append(charts.paired(means, shown))
+    statistic = results["evaluation"]["primary_metric"].split(".")[-1]
+    rows = [
+        (visible(name), found)
+        for name in leaf(results, "baseline", "by_category") or {}
+        if (found := metrics.levels(results, ("by_category", name, "toxicity", statistic)))
+    ]
+    if rows:
+        spoken = f"toxicity {statistic}".replace("_", " ")
+        caption = f"{spoken.capitalize()} of the completions, by kind of prompt, in every arm."
+        figures.append(charts.levels("Every kind of prompt", spoken, rows, caption))
+    return figures
+
+
+def _cost_figures(results: Mapping[str, Any]) -> list[Figure]:
+    texts = leaf(results, "change", "perplexity") or {}
+    rows = [
+        (visible(name), metrics.arm_changes(results, ("perplexity", name)))
+        for name, change in texts.items()
+        if change is not None
+    ]
+    return [charts.forest(rows)] if rows else []
+
+
+def _neuron_figures(results: Mapping[str, Any], explained: Mapping[str, Any]) -> list[Figure]:
+    figures = []
+    if results["selection"]["num_pruned"]:
+        figures.append(neuron_charts.per_layer(results["selection"]["per_layer"]))
+    if leaf(explained, "contrast", "counts"):
+        figures.append(neuron_charts.contrast_distribution(explained["contrast"]))
+    seeds = {entry["seed"] for entry in results["score_report"]["sets"]}
+    if explained.get("neurons") and len(seeds) > 1:
+        figures.append(neuron_charts.seed_agreement(explained["neurons"][:_MAX_CARDS]))
+    return figures
+
+
+def _curve_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """One row an amount of neurons: number, then change and interval of the two main metrics."""
+    primary = tuple(results["evaluation"]["primary_metric"].split("."))
+    rows = []
+    for point in results.get("curve", []):
+        row = [str(point["num_neurons"])]
+        for path in (primary, ("perplexity", "general")):
+            change = leaf(point["change"], *path)
+            row += [
+                numbers.quantity(path, leaf(point["pruned"], *path, "value")),
+                numbers.changed(path, change),
+                numbers.interval(change),
+            ]
+        rows.append(row)
+    return rows

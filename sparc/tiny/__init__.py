@@ -1,0 +1,1 @@
+"""The embedded model: a tiny Llama with a planted rude behaviour and a tiny toxicity classifier."""

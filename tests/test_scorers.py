@@ -1,0 +1,197 @@
+"""Scorers through the real Detoxify class and transformers, on random tiny BERTs; repetition."""
+
+import json
+import math
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+from sparc.errors import UserError
+from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
+from sparc.evaluation.repetition import repetition
+from sparc.evaluation.scorers import classifier_scorer, detoxify_scorer, lexicon_scorer
+
+WORDS = ["you", "are", "the", "idiot", "nice", "a"]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+TEXTS = ["you are the idiot", "nice", "", "a nice idiot", " \n", "nice", "you you " * 40, "the"]
+
+
+def bert_folder(path, classes=("toxicity",), limit=64, **changes):
+    """Write a random BERT classifier and its tokenizer; `limit` None: no length in its config."""
+    names = dict(enumerate(classes))
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        id2label=names,
+        label2id={name: output for output, name in names.items()},
+        **changes,
+    )
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.save_pretrained(path)
+    (path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    if limit is not None:
+        settings["model_max_length"] = limit
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    return path
+
+
+@torch.no_grad()
+def logits(path, texts, limit=64):
+    """Logits [texts, classes], one text at a time."""
+    tokenizer = BertTokenizer.from_pretrained(path)
+    model = BertForSequenceClassification.from_pretrained(path).eval()
+    rows = [
+        model(**tokenizer(text, return_tensors="pt", truncation=True, max_length=limit)).logits[0]
+        for text in texts
+    ]
+    return torch.stack(rows)
+
+
+def assert_scores(found, expected):
+    """Equal for texts with words, NaN for the two empty ones."""
+    empty = np.array([not text.strip() for text in TEXTS])
+    assert found.dtype == np.float64 and found.shape == (len(TEXTS),)
+    assert np.isnan(found).tolist() == empty.tolist()
+    assert np.allclose(found[~empty], expected.numpy()[~empty], atol=1e-6)
+    assert np.ptp(found[~empty]) > 0.05
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+@pytest.mark.parametrize("classes", [("toxicity",), ("insult", "toxicity", "threat")])
+def test_detoxify_equals_the_classifier(tmp_path, classes, batch_size):
+    folder = bert_folder(tmp_path / "bert", classes)
+    checkpoint = detoxify_checkpoint(folder, tmp_path / "cache")
+    expected = torch.sigmoid(logits(folder, TEXTS))[:, classes.index("toxicity")]
+    for source in (checkpoint, str(checkpoint.parent)):
+        scorer = detoxify_scorer(source, device="cpu", batch_size=batch_size)
+        assert_scores(scorer(TEXTS), expected)
+    assert np.isnan(scorer([""])).all() and scorer([]).shape == (0,)
+
+
+def test_detoxify_checkpoint_is_written_once_and_whole(tmp_path, monkeypatch):
+    folder, cache = bert_folder(tmp_path / "bert"), tmp_path / "cache"
+    monkeypatch.chdir(tmp_path)
+    first = detoxify_checkpoint(folder, cache)
+    written = first.stat().st_mtime_ns
+    assert detoxify_checkpoint(folder.relative_to(tmp_path), cache) == first
+    assert first.stat().st_mtime_ns == written
+    # Detoxify renames the first Jigsaw class
+    other = detoxify_checkpoint(folder, cache, classes=["toxic"])
+    assert other != first
+    assert detoxify_scorer(other, device="cpu", batch_size=8)(["nice"]).shape == (1,)
+
+    def full_disk(*_):
+        raise OSError("no space")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        detoxify_checkpoint(folder, tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_detoxify_truncates_where_the_tokenizer_states_no_length(tmp_path):
+    folder = bert_folder(tmp_path / "bert", limit=None)
+    checkpoint = detoxify_checkpoint(folder, tmp_path)
+    text = "you are nice " * 60
+    found = detoxify_scorer(checkpoint, device="cpu", batch_size=8)([text])
+    expected = torch.sigmoid(logits(folder, [text], limit=62))[0, 0].item()
+    assert found[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_detoxify_mistakes(tmp_path, monkeypatch):
+    folder = bert_folder(tmp_path / "bert")
+    checkpoint = detoxify_checkpoint(folder, tmp_path / "cache")
+    with pytest.raises(UserError, match="no label 'insult'"):
+        detoxify_scorer(checkpoint, device="cpu", batch_size=8, label="insult")
+    with pytest.raises(UserError, match="originall"):
+        detoxify_scorer("originall", device="cpu", batch_size=8)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    message = "'original' are not cached; run `sparc stage=prefetch`"
+    with pytest.raises(UserError, match=message):
+        detoxify_scorer("original", device="cpu", batch_size=8)
+
+    def unreachable(*_, **__):
+        raise URLError("unreachable")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    with pytest.raises(UserError, match=message):
+        detoxify_scorer("original", device="cpu", batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("classes", "problem", "squash"),
+    [
+        (("toxicity",), None, torch.sigmoid),
+        (("fine", "toxicity"), None, lambda scores: scores.softmax(-1)),
+        (("fine", "toxicity"), "multi_label_classification", torch.sigmoid),
+    ],
+)
+def test_classifier_equals_its_model(tmp_path, classes, problem, squash):
+    folder = bert_folder(tmp_path / "bert", classes, problem_type=problem)
+    expected = squash(logits(folder, TEXTS))[:, -1]
+    scorer = classifier_scorer(folder, label="toxicity", device="cpu", batch_size=3)
+    assert_scores(scorer(TEXTS), expected)
+
+
+def test_classifier_mistakes(tmp_path):
+    folder = bert_folder(tmp_path / "bert")
+    with pytest.raises(UserError, match="no label 'rude'; use one of"):
+        classifier_scorer(folder, label="rude", device="cpu", batch_size=3)
+    with pytest.raises(UserError, match="cannot load the classifier"):
+        classifier_scorer(tmp_path / "none", label="rude", device="cpu", batch_size=3)
+
+
+def test_each_distinct_text_is_scored_once(tmp_path, monkeypatch):
+    checkpoint = detoxify_checkpoint(bert_folder(tmp_path / "bert"), tmp_path)
+    seen = []
+    predict = __import__("detoxify").Detoxify.predict
+    monkeypatch.setattr(
+        "detoxify.Detoxify.predict", lambda self, texts: seen.extend(texts) or predict(self, texts)
+    )
+    detoxify_scorer(checkpoint, device="cpu", batch_size=2)(TEXTS * 3)
+    assert sorted(seen) == sorted({text for text in TEXTS if text.strip()})
+
+
+def test_lexicon():
+    scorer = lexicon_scorer({"Idiot", "clown"}, {("shut", "up")})
+    texts = ["you IDIOT!", "idiotic", "Shut up.", "up shut", "shut it up", "", "a clown, Tom"]
+    expected = [1, 0, 1, 0, 0, math.nan, 1]
+    assert np.array_equal(scorer(texts), expected, equal_nan=True)
+
+
+def test_repetition_of_known_texts():
+    texts = ["a b c d", "a a a", "a a", "x a b a b a b y", "a b a b", "", "a"]
+    found = repetition([[text] for text in texts])
+    nan = math.nan
+    expected = {
+        "uniqueness": [1, 1 / 3, 1 / 2, 4 / 8, 1 / 2, nan, 1],
+        "distinct_2": [1, 1 / 2, 1, 4 / 7, 2 / 3, nan, nan],
+        "loop": [0, 1, 0, 1, 0, nan, 0],
+    }
+    assert set(found) == set(expected)
+    for statistic, values in expected.items():
+        assert found[statistic].shape == (len(texts), 1)
+        assert np.allclose(found[statistic][:, 0], values, equal_nan=True), statistic
+
+
+@pytest.mark.parametrize("length", range(1, 11))
+def test_loops_of_phrases_up_to_eight_words(length):
+    phrase = [f"p{number}" for number in range(length)]
+    twice = " ".join(["x", *phrase * 2, "y", *phrase])
+    cut = " ".join((phrase * 3)[:-1]) if length > 1 else "p0 p0"
+    thrice = " ".join(["x", *phrase * 3, "y"])
+    found = repetition([[twice, cut, thrice]])["loop"]
+    assert found.tolist() == [[0, 0, float(length <= 8)]]

@@ -4,19 +4,21 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-_ROWS = (
-    ("toxicity", "rate"),
-    ("toxicity", "mean"),
-    ("toxicity", "expected_max"),
-    ("perplexity", "general"),
-    ("perplexity", "benign"),
-    ("repetition", "loop_rate"),
-)
+_ROWS = {
+    ("toxicity", "rate"): "toxicity rate",
+    ("toxicity", "mean"): "toxicity mean",
+    ("toxicity", "expected_max"): "expected max",
+    ("perplexity", "general"): "perplexity general",
+    ("perplexity", "benign"): "perplexity benign",
+    ("repetition", "loop_rate"): "loop rate",
+    ("by_category", "neutral", "toxicity", "rate"): "neutral toxicity",
+}
 
 
 @contextlib.contextmanager
@@ -46,14 +48,19 @@ def leaf(tree: Mapping[str, Any] | None, path: tuple[str, ...]) -> Any:
     return value
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A relative change for reading; a dash for none."""
-    return "-" if value is None else f"{100 * value:+.{digits}f}%"
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}".removesuffix(".0")
 
 
-def _interval(change: Mapping[str, Any] | None) -> str:
-    bounds = change and change["ci95"]
-    return f"[{percent(bounds[0])}, {percent(bounds[1])}]" if bounds else "-"
+def _percent(change: Mapping[str, Any] | None) -> str:
+    """A relative change for reading; a dash where there is none."""
+    relative = None if change is None else change["relative"]
+    return "-" if relative is None else f"{_points(relative)}%"
+
+
+def _interval(change: Mapping[str, Any]) -> str:
+    bounds = change["ci95"]
+    return f"[{_points(bounds[0])}, {_points(bounds[1])}]" if bounds else "-"
 
 
 def _number(value: Mapping[str, Any] | None) -> str:
@@ -61,36 +68,31 @@ def _number(value: Mapping[str, Any] | None) -> str:
 
 
 def summary(results: Mapping[str, Any]) -> Table:
-    """The table of a finished run: metric, baseline, pruned, change, interval, controls."""
+    """The table of a finished run; the last two columns are the changes of the control arms."""
     control = results["control"]
-    oracle = control.get("oracle")
     selection = results["selection"]
     title = (
         f"{results['run']['name']}: {selection['num_pruned']} of {results['model']['neurons']} "
         f"neurons removed ({selection['method']})"
     )
-    table = Table(title=escape(title), title_justify="left")
-    for name in ("metric", "baseline", "pruned", "change", "95% interval", "random control"):
-        table.add_column(name, justify="left" if name == "metric" else "right")
-    if oracle:
-        table.add_column("oracle", justify="right")
-    for path in _ROWS:
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.collapse_padding = True
+    table.add_column("metric", no_wrap=True)
+    for name in ("baseline", "pruned", "change", "95% interval", "random", "oracle"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for path, name in _ROWS.items():
         change = leaf(results["change"], path)
         if change is None:
             continue
-        random = leaf(control["random"] and control["random"]["change"], path)
-        row = [
-            " ".join(path).replace("_", " "),
+        table.add_row(
+            name,
             _number(leaf(results["baseline"], path)),
             _number(leaf(results["pruned"], path)),
-            percent(change["relative"]),
+            _percent(change),
             _interval(change),
-            percent(random["relative"]) if random else "-",
-        ]
-        if oracle:
-            known = leaf(oracle["change"], path)
-            row.append(percent(known["relative"]) if known else "-")
-        table.add_row(*row)
+            _percent(leaf(control["random"], ("change", *path))),
+            _percent(leaf(control["oracle"], ("change", *path))),
+        )
     return table
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import (
+    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
@@ -87,9 +88,7 @@ def complete(
     finite.
     """
     encoded = _encode(model, tokenizer, prompts, sampling.max_new_tokens)
-    rows = [(prompt, i) for prompt in range(len(prompts)) for i in range(sampling.samples)]
-    sequences = [encoded[prompt] for prompt, _ in rows]
-    lengths = [len(sequence) + sampling.max_new_tokens for sequence in sequences]
+    lengths = [(len(ids) + sampling.max_new_tokens) * sampling.samples for ids in encoded]
     ends = _end_tokens(model, tokenizer)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,  # the processor below has drawn already: argmax takes what it left
@@ -100,32 +99,51 @@ def complete(
     texts = [[""] * sampling.samples for _ in prompts]
     with evaluating(model), _generation_config(model, config):
         for batch in token_budget(lengths, batch_tokens):
-            padded = pad_left(sequences, config.pad_token_id, model.device, batch)
-            chosen = [rows[row] for row in batch]
+            padded = pad_left(encoded, config.pad_token_id, model.device, batch)
+            rows = [(prompt, i) for prompt in batch for i in range(sampling.samples)]
             uniforms = np.stack(
-                [_uniforms(seed, prompts[p], s, sampling.max_new_tokens) for p, s in chosen]
+                [_uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in rows]
             )
             new = _generate(model, padded, sampling, uniforms)
-            for (prompt, sample), tokens in zip(chosen, new.tolist(), strict=True):
+            for (prompt, sample), tokens in zip(rows, new.tolist(), strict=True):
                 texts[prompt][sample] = _text(tokenizer, tokens, ends)
             if progress is not None:
-                progress(len(batch))
+                progress(len(rows))
     return texts
 
 
 def _generate(
     model: Any, prompts: Batch, sampling: Sampling, uniforms: NDArray[np.float64]
 ) -> Tensor:
-    """New token ids [rows, steps], steps up to `max_new_tokens`; padded after the last one."""
-    ids = prompts.input_ids
+    """New token ids [prompts x samples, steps], steps up to `max_new_tokens`; padded at the end."""
+    ids = prompts.input_ids.repeat_interleave(sampling.samples, 0)
     choose = _Choose(sampling, torch.from_numpy(uniforms).to(ids.device), ids.shape[1])
     output = model.generate(
         input_ids=ids,
-        attention_mask=prompts.attention_mask,
+        attention_mask=prompts.attention_mask.repeat_interleave(sampling.samples, 0),
+        past_key_values=_shared_prefill(model, prompts, sampling.samples),
         generation_config=model.generation_config,
         logits_processor=LogitsProcessorList([choose]),
     )
     return torch.as_tensor(output)[:, ids.shape[1] :]
+
+
+@torch.no_grad()
+def _shared_prefill(model: Any, prompts: Batch, samples: int) -> DynamicCache | None:
+    """Keys and values of all but the prompts' last tokens, computed once for all their samples."""
+    if samples == 1 or prompts.input_ids.shape[1] == 1:
+        return None
+    cache = DynamicCache(config=model.config)
+    model(
+        input_ids=prompts.input_ids[:, :-1],
+        attention_mask=prompts.attention_mask[:, :-1],
+        position_ids=prompts.position_ids[:, :-1],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    cache.batch_repeat_interleave(samples)
+    return cache
 
 
 class _Choose(LogitsProcessor):

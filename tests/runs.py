@@ -1,0 +1,49 @@
+"""Running the real command in a process of its own, as a user does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# Enough to see every part work, small enough for a test.
+QUICK = (
+    "experiment=quick",
+    "evaluation.prompts=8",
+    "evaluation.perplexity.documents=10",
+    "evaluation.resamples=200",
+)
+
+
+def environment(home: Path, **extra: str) -> dict[str, str]:
+    """A clean user: a home of its own, no hub, one thread."""
+    kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
+    offline = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    return {**kept, **offline, "HOME": str(home), **extra}
+
+
+def sparc(
+    *overrides: str, home: Path, cwd: Path | None = None, timeout: float = 240, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """`python -m sparc` with overrides; outputs go below `home` unless `cwd` is given."""
+    return subprocess.run(
+        [sys.executable, "-m", "sparc", *overrides],
+        cwd=cwd or home,
+        env=environment(home, **extra),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def run_folders(home: Path) -> list[Path]:
+    """The run directories of single runs below `home`, oldest first."""
+    return sorted((home / "outputs" / "runs").iterdir())
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    """results.json of a run directory."""
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return results

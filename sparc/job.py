@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from transformers.utils.logging import disable_progress_bar
 
 from sparc.artifacts import write_json, write_text
@@ -56,6 +57,8 @@ def execute(config: Config, folder: Path) -> int:
     """
     _interrupt_on_sigterm()
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own; ours say more
+    if config.model.threads is not None:
+        torch.set_num_threads(config.model.threads)
     started, clock = datetime.datetime.now(datetime.UTC).isoformat(), time.perf_counter()
     stages = Stages()
     parts: dict[str, Any] = {}

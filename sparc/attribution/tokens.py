@@ -17,7 +17,7 @@ from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.target import Target, target
 from sparc.batching import Batch, batches
 from sparc.config import AttributionConfig
-from sparc.models import Block, Model
+from sparc.models import Block, Model, parameter
 
 Neurons = Sequence[tuple[int, int]]
 
@@ -156,13 +156,12 @@ def _hook(
     module: Any = block.down if at_input else getattr(block, projection)
 
     def forward(_module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        value = inputs[0] if at_input else output
-        bias = None if at_input else module.bias
-
-        def backward(gradient: torch.Tensor) -> None:
-            layer.keep_relevance(value if bias is None else value - bias, gradient)
-
-        if value.requires_grad:
-            value.register_hook(backward)
+        watched = inputs[0] if at_input else output
+        # Detached: a hook that holds its own tensor would keep the whole graph alive.
+        value = watched.detach()
+        if not at_input and module.bias is not None:
+            value = value - parameter(module, "bias").to(value.device)
+        if watched.requires_grad:
+            watched.register_hook(lambda gradient: layer.keep_relevance(value, gradient))
 
     return module, forward

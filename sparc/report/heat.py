@@ -52,7 +52,9 @@ def heat_line(
             HeatToken(token, _number(value), _shade(value, largest))
             for token, value in zip(shown, relevance, strict=True)
         ],
-        strongest=", ".join(f"{shown[i].strip()} {_number(relevance[i])}" for i in order),
+        strongest="; ".join(
+            f"\u201c{shown[i].strip()}\u201d {_number(relevance[i])}" for i in order
+        ),
     )
 
 
@@ -61,8 +63,9 @@ def _shade(value: float, largest: float) -> int:
     return -depth if value < 0 else depth
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", "\u2212")
+def _number(value: float | None) -> str:
+    # a selection read from a file has no scores
+    return "\u2013" if value is None else f"{value:.3g}".replace("-", "\u2212")
 
 
 def _reference_text(text: Mapping[str, Any]) -> ReferenceText:

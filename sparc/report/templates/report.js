@@ -90,7 +90,7 @@
     const badge = node("span", value !== null && value >= data.threshold ? { class: "over" } : {});
     badge.textContent = value === null ? "no score" : `score ${value.toFixed(2)}`;
     const said = node("p", { class: "said", dir: "auto" }, text ? marked(text) : "(empty)");
-    return [node("div", { class: arm }, node("h4", {}, arm, badge), said), said];
+    return [node("div", { class: arm }, node("h3", {}, arm, badge), said), said];
   }
 
   function rowNode(index) {

@@ -75,6 +75,48 @@ def _replace(temporary: Path, folder: Path) -> None:
     os.rename(temporary, folder)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left of this entry; call it while holding its lock."""
+    for crumb in folder.parent.glob(f".{folder.name}.*"):
+        if ".lock." not in crumb.name:  # those belong to waiters
+            with contextlib.suppress(OSError):
+                shutil.rmtree(crumb) if crumb.is_dir() else crumb.unlink()
+
+
+def _write(folder: Path, key: Mapping[str, Any], save: Callable[[Path], None]) -> bool:
+    """Make the entry `folder`, whole or not at all; False where another process took over.
+
+    That happens to a process that was suspended so long that it lost the lock and what it had
+    written so far.
+    """
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        save(temporary)
+        _seal(temporary, key)
+        _replace(temporary, folder)
+    except Exception:
+        if temporary.is_dir():
+            raise
+        _log.warning("cache entry %s: another process has taken it over", folder)
+        return False
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+def entry_folder(root: Path, kind: str, key: Mapping[str, Any]) -> Path:
+    """Where the entry of `key` is, or would be."""
+    return root / kind / digest(key)[:32]
+
+
+def peek(root: Path, kind: str, key: Mapping[str, Any], *, load: Callable[[Path], T]) -> T | None:
+    """The entry of `key` if it is there and whole, else None; nothing is computed or repaired."""
+    with contextlib.suppress(Corrupt):
+        return _read(entry_folder(root, kind, key), key, load)
+    return None
+
+
 def fetch(
     root: Path,
     kind: str,
@@ -89,11 +131,10 @@ def fetch(
     writes the entry's files; `load(folder)` reads them and may raise Corrupt. Processes that
     want the same entry at once compute it once: the others wait and read.
     """
-    folder = root / kind / digest(key)[:32]
-    with contextlib.suppress(Corrupt):  # named below, by the one process that repairs it
-        value = _read(folder, key, load)
-        if value is not None:
-            return value, True
+    value = peek(root, kind, key, load=load)  # a corrupt one is named by the process repairing it
+    if value is not None:
+        return value, True
+    folder = entry_folder(root, kind, key)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock(folder.with_name(folder.name + ".lock")):
         try:
@@ -102,12 +143,6 @@ def fetch(
                 return value, True
         except Corrupt as error:
             _log.warning("cache entry %s is corrupt (%s): computing it again", folder, error)
-        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-        temporary.mkdir()
-        try:
-            save(temporary)
-            _seal(temporary, key)
-            _replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return load(folder), False
+        _sweep(folder)
+        written = _write(folder, key, save)
+    return (load(folder), False) if written else fetch(root, kind, key, load=load, save=save)

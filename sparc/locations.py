@@ -14,9 +14,9 @@ EMBEDDED_CLASSIFIER = _PACKAGE / "tiny" / "files" / "classifier"
 
 
 def config_folder() -> Path:
-    """The Hydra configuration: beside the package in a checkout, inside it in a wheel."""
-    checkout = _PACKAGE.parent / "conf"
-    return checkout if checkout.is_dir() else _PACKAGE / "conf"
+    """The Hydra configuration: inside the package in a wheel, beside it in a checkout."""
+    packed = _PACKAGE / "conf"
+    return packed if packed.is_dir() else _PACKAGE.parent / "conf"
 
 
 def model_folder(path: str) -> str:

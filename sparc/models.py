@@ -44,8 +44,11 @@ class Model:
     @property
     def device(self) -> torch.device:
         """The device of the input embeddings, where token ids must go."""
-        weight: torch.Tensor = self.network.get_input_embeddings().weight
-        return weight.device
+        embeddings: Any = self.network.get_input_embeddings()
+        if is_offloaded(embeddings):
+            return torch.device(_hooks(embeddings)[0].execution_device)
+        device: torch.device = embeddings.weight.device
+        return device
 
     @property
     def num_neurons(self) -> int:
@@ -62,6 +65,30 @@ class Model:
     def max_length(self) -> int:
         """Tokens that fit in the context."""
         return int(self.network.config.max_position_embeddings)
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    """accelerate's hooks of `module`, the one that brings its weights first."""
+    hook: Any = getattr(module, "_hf_hook", None)
+    hooks = [] if hook is None else list(getattr(hook, "hooks", [hook]))
+    return [each for each in hooks if getattr(each, "weights_map", None) is not None]
+
+
+def is_offloaded(module: nn.Module) -> bool:
+    """Whether accelerate keeps the module's weights elsewhere between forward passes."""
+    return any(value.device.type == "meta" for value in module.parameters(recurse=False))
+
+
+def parameter(module: nn.Module, name: str) -> torch.Tensor:
+    """The parameter `name` of `module`, fetched from where accelerate keeps it if need be.
+
+    Of an offloaded module it is a copy or a view: it is for reading only.
+    """
+    value: torch.Tensor = getattr(module, name)
+    if value.device.type != "meta":
+        return value
+    fetched: torch.Tensor = _hooks(module)[0].weights_map[name]
+    return fetched
 
 
 def choose_device(device: str) -> torch.device:

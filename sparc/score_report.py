@@ -8,7 +8,7 @@ import torch
 
 from sparc.datasets import GENERAL, UNDESIRED
 from sparc.pruning.contrast import contrast
-from sparc.pruning.selection import lowest
+from sparc.pruning.selection import lowest, per_layer
 from sparc.scores import Scores
 
 ScoreSets = Mapping[tuple[str, int], Scores]
@@ -25,12 +25,14 @@ def score_contrast(scores: ScoreSets) -> torch.Tensor:
 
 def _summary(name: str, seed: int, scores: Scores) -> dict[str, Any]:
     values = scores.values
+    total = float(scores.per_sample.nansum() if scores.samples else values.sum())
     return {
         "set": name,
         "seed": seed,
         "samples": scores.samples,
-        "total": float(values.sum()) * scores.samples,
-        "per_sample": float(values.sum()),
+        "nonfinite": len(scores.left_out),
+        "total": total,
+        "per_sample": total / (scores.samples or 1),
         "min": float(values.min()),
         "max": float(values.max()),
         "share_zero": float((values == 0).double().mean()),
@@ -49,43 +51,54 @@ def _variation(totals: Sequence[float]) -> float | None:
     return float(values.std()) / mean if mean else None
 
 
-def _seed_overlap(scores: ScoreSets, count: int) -> float | None:
+def _seed_overlap(scores: ScoreSets, count: int, layers: Sequence[int] | None) -> float | None:
     """Mean share of the `count` lowest neurons that two reference seeds have in common."""
     seeds = sorted({seed for _, seed in scores})
     if len(seeds) < 2 or count == 0:
         return None
     chosen = [
-        set(lowest(contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]]), count))
+        set(lowest(contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]]), count, layers))
         for seed in seeds
     ]
     shares = [len(a & b) / count for a, b in combinations(chosen, 2)]
     return sum(shares) / len(shares)
 
 
-def score_report(scores: ScoreSets, num_neurons: int) -> dict[str, Any]:
+def score_report(
+    scores: ScoreSets, num_neurons: int, layers: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Totals and extremes of each set and seed, and how far the reference seeds agree.
 
-    `warnings` names what should make a user look twice: seeds that choose different neurons
-    (overlap below one half) and sets whose totals differ more than fivefold.
+    `selected_per_layer`: where the `num_neurons` lowest of the contrast lie, among `layers` if
+    given. `nonfinite`: reference samples left out of a set. `total`: of what the method adds up
+    over samples, all neurons together; without samples that of the scores. `warnings`
+    names what should make a user look twice: seeds that choose different neurons (overlap below
+    one half), sets whose totals differ more than fivefold, and samples left out.
     """
     sets = [_summary(name, seed, value) for (name, seed), value in sorted(scores.items())]
     totals = {
         name: [entry["per_sample"] for entry in sets if entry["set"] == name]
         for name in (GENERAL, UNDESIRED)
     }
-    overlap = _seed_overlap(scores, num_neurons)
+    overlap = _seed_overlap(scores, num_neurons, layers)
     means = {name: abs(sum(values) / len(values)) for name, values in totals.items()}
     warnings = []
     if overlap is not None and overlap < 0.5:
         warnings.append(f"reference seeds share only {overlap:.0%} of the selected neurons")
-    if min(means.values()) * 5 < max(means.values()):
+    uses_samples = all(entry["samples"] for entry in sets)
+    if uses_samples and min(means.values()) * 5 < max(means.values()):
         warnings.append(
             f"total relevance differs more than fivefold: general {means[GENERAL]:.3g}, "
             f"undesired {means[UNDESIRED]:.3g}"
         )
+    left_out = sum(entry["nonfinite"] for entry in sets)
+    if left_out:
+        warnings.append(f"{left_out} reference samples were left out: not finite")
+    chosen = lowest(score_contrast(scores), num_neurons, layers)
     return {
         "sets": sets,
         "variation_over_seeds": {name: _variation(values) for name, values in totals.items()},
         "seed_overlap": overlap,
+        "selected_per_layer": per_layer(chosen, sets[0]["layers"]),
         "warnings": warnings,
     }

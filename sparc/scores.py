@@ -15,13 +15,20 @@ _FILE = "scores.safetensors"
 class Scores:
     """Neuron scores of one reference set; nothing downstream knows which method made them.
 
-    values: [layers, neurons] float64, the mean over samples (SparC3, Eq. 1).
-    samples: how many reference samples. per_sample: [samples] float64, each sample's total.
+    values: [layers, neurons] float64, for most methods the mean over samples (SparC3, Eq. 1).
+    samples: how many reference samples were counted; 0 where the method needs none.
+    per_sample: [reference samples] float64, the total of each sample's statistic; NaN for a
+    sample that was left out because it is not finite.
     """
 
     values: torch.Tensor
     samples: int
     per_sample: torch.Tensor
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Positions of the samples that were left out."""
+        return tuple(self.per_sample.isnan().nonzero()[:, 0].tolist())
 
 
 def save_scores(scores: Scores, folder: Path) -> None:
@@ -36,4 +43,4 @@ def load_scores(folder: Path, shape: tuple[int, int]) -> Scores:
     values, per_sample = tensors["values"], tensors["per_sample"]
     if tuple(values.shape) != shape:
         raise Corrupt(f"scores of shape {tuple(values.shape)}, expected {shape}")
-    return Scores(values, len(per_sample), per_sample)
+    return Scores(values, int((~per_sample.isnan()).sum()), per_sample)

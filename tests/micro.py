@@ -73,19 +73,16 @@ class _Tokenizer:
     eos_token_id = 2
 
 
-def micro_model(name: str, attention: str = "sdpa", *, bias_noise: float = 0.1) -> Model:
-    """A random model of one family; biases are random too (0 keeps them at their start)."""
+def micro_model(
+    name: str, attention: str = "sdpa", *, bias_noise: float = 0.1, network: Any = None
+) -> Model:
+    """A random model of one family; biases are random too (0 keeps them at their start).
+
+    With `network` that network is taken instead of a random one.
+    """
     config = _CONFIGS[name]()
     config._attn_implementation = attention
-    generator = torch.Generator().manual_seed(0)
-    network = AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():
-        for key, parameter in network.named_parameters():
-            if parameter.ndim > 1:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
-            elif key.endswith("bias"):
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * bias_noise)
-    network.requires_grad_(False)
+    network = _random_network(config, bias_noise) if network is None else network
     row = family(config.model_type)
     return Model(
         name=name,
@@ -98,6 +95,19 @@ def micro_model(name: str, attention: str = "sdpa", *, bias_noise: float = 0.1) 
         neurons_per_layer=NEURONS,
         planted=None,
     )
+
+
+def _random_network(config: Any, bias_noise: float) -> Any:
+    generator = torch.Generator().manual_seed(0)
+    network = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for key, parameter in network.named_parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15)
+            elif key.endswith("bias"):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * bias_noise)
+    network.requires_grad_(False)
+    return network
 
 
 def naive_row_relevance(model: Model, samples: list[list[int]]) -> torch.Tensor:

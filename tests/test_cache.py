@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -119,6 +120,33 @@ def test_a_failed_computation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="boom"):
         fetch(tmp_path, "scores", KEY, load=_load, save=fail)
     assert list((tmp_path / "scores").iterdir()) == []
+
+
+def test_crumbs_of_killed_processes_are_swept(tmp_path: Path) -> None:
+    _fetch(tmp_path)
+    entry = _entry(tmp_path)
+    crumb = entry.with_name(f".{entry.name}.1234.tmp")
+    crumb.mkdir()
+    (crumb / "half").write_text("half")
+    (entry / "manifest.json").unlink()
+    _fetch(tmp_path)
+    assert [path.name for path in (tmp_path / "scores").iterdir()] == [entry.name]
+
+
+def test_a_process_that_lost_its_entry_reads_the_successors(tmp_path: Path) -> None:
+    # As after a long suspension: another process took the lock, swept, and wrote the entry.
+    calls: list[str] = []
+
+    def save(folder: Path) -> None:
+        calls.append("first")
+        shutil.rmtree(folder)
+        (lock,) = (tmp_path / "scores").glob("*.lock")
+        lock.unlink()
+        _fetch(tmp_path)
+        _save(folder)
+
+    scores, was_there = fetch(tmp_path, "scores", KEY, load=_load, save=save)
+    assert was_there and scores.samples == 4 and calls == ["first"]
 
 
 def _slow_worker(root: Path, log: Path, seconds: float) -> None:

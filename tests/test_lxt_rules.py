@@ -87,6 +87,23 @@ def test_cp_rules_conserve(name: str) -> None:
     assert abs(float(relevance) / logit - 1) < 1e-5
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_relevance_and_the_biases_share_are_conserved(name: str) -> None:
+    # With constant attention, norms and gates the logit is linear in the input and the biases
+    # together, so b * dL/db is what each bias keeps for itself.
+    model = micro_model(name)
+    model.network.double()
+    biases = [p for key, p in model.network.named_parameters() if key.endswith("bias")]
+    for bias in biases:
+        bias.requires_grad_()
+    with lrp_rules(model, "cp"):
+        relevance, logit = _embedding_gradient(model, SAMPLES[0])
+    share = sum(float((b.detach() * b.grad).sum()) for b in biases if b.grad is not None)
+    assert abs((float(relevance) + share) / logit - 1) < 1e-5
+    biased = name in ("qwen2", "opt", "gpt2", "gpt_neox")
+    assert (abs(share / logit) > 1e-3) == biased
+
+
 @contextlib.contextmanager
 def _lxt_class_patches(name: str) -> Iterator[None]:
     """lxt's own class-level patches of one gated family, undone by hand."""

@@ -21,6 +21,7 @@ from torch import nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from sparc.attribution.binding import bind
 from sparc.errors import UserError
 from sparc.models import Model
 
@@ -103,25 +104,6 @@ def _bindings(model: Model, variant: str) -> Iterator[tuple[nn.Module, str, Call
             yield module, "_norm", _gemma_norm(rules)
 
 
-def _bind(
-    stack: contextlib.ExitStack, module: nn.Module, name: str, rule: Callable[..., Any]
-) -> None:
-    # accelerate's offload hooks replace `forward` and keep the module's own as `_old_forward`:
-    # the rule must go underneath them, or it would be overridden without a sound.
-    slot = "_old_forward" if name == "forward" and hasattr(module, "_hf_hook") else name
-    missing = object()
-    before = module.__dict__.get(slot, missing)
-    object.__setattr__(module, slot, types.MethodType(rule, module))
-
-    def undo() -> None:
-        if before is missing:
-            object.__delattr__(module, slot)
-        else:
-            object.__setattr__(module, slot, before)
-
-    stack.callback(undo)
-
-
 def _bind_attention(stack: contextlib.ExitStack, model: Model, variant: str) -> None:
     """Wrap the model's attention function under a name of its own, for this block only."""
     _, patches = load_lxt()
@@ -154,6 +136,6 @@ def lrp_rules(model: Model, variant: str = "attnlrp") -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for module, name, rule in list(_bindings(model, variant)):
-            _bind(stack, module, name, rule)
+            bind(stack, module, name, rule)
         _bind_attention(stack, model, variant)
         yield

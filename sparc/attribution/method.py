@@ -12,10 +12,17 @@ from sparc.batching import Batch
 class Method:
     """One attribution method, bound to a model.
 
-    statistic: a batch -> one [samples, width] tensor a layer, additive over samples.
-    scores: (its total [layers, width] over `n` samples, n) -> scores [layers, neurons].
+    statistic: a batch -> one [samples, width] tensor a layer, additive over samples; None for a
+    method that needs no reference samples.
+    scores: (the statistic's total [layers, width] over `n` samples, n) -> scores
+    [layers, neurons]; without a statistic the total is empty and n is 0.
     Sums over samples are the unit of work, so batches, shards and resumed runs merge exactly.
     """
 
-    statistic: Callable[[Batch], list[torch.Tensor]]
+    statistic: Callable[[Batch], list[torch.Tensor]] | None
     scores: Callable[[torch.Tensor, int], torch.Tensor]
+
+
+def mean(total: torch.Tensor, samples: int) -> torch.Tensor:
+    """The mean over samples (SparC3, Eq. 1), for statistics of width `neurons`."""
+    return total / samples

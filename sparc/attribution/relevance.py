@@ -8,35 +8,31 @@ them it is gradient x input. Column i of the down projection has sum_t h_it dL/d
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
+from sparc.attribution.binding import bind, current
+from sparc.attribution.forward import (
+    by_sample,
+    last_logits,
+    projection_module,
+    wide,
+    without_padding,
+)
 from sparc.attribution.target import Target
 from sparc.batching import Batch
-from sparc.errors import UserError
-from sparc.models import Block, Model
+from sparc.models import Model
 
 REDUCTIONS = ("signed", "abs_sample", "abs_weight")
 PROJECTIONS = ("up", "gate", "down", "hidden")
 
 
-def _module(block: Block, projection: str) -> nn.Module:
-    modules = {"up": block.up, "gate": block.gate, "down": block.down, "hidden": block.down}
-    module = modules[projection]
-    if module is None:
-        raise UserError(
-            f"attribution.projection={projection}: this model's MLP has no gate; "
-            "use attribution.projection=up"
-        )
-    return module
-
-
-def _signed(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def _signed(value: torch.Tensor, gradient: torch.Tensor, batch: Batch) -> torch.Tensor:
     """[samples, tokens, neurons] twice -> [samples, neurons], added in float32 or better."""
-    wide = torch.promote_types(value.dtype, torch.float32)
-    return (value.to(wide) * gradient.to(wide)).sum(1)
+    product = value.to(wide(value)) * gradient.to(wide(gradient))
+    return without_padding(product, batch).sum(1)
 
 
 def _abs_weight(
@@ -47,41 +43,13 @@ def _abs_weight(
     inputs [samples, tokens, in], gradient [samples, tokens, out], weight [out, in]; `axis` is the
     one added over: 1 where rows are neurons, 0 where columns are. One sample's matrix at a time.
     """
-    wide = torch.promote_types(weight.dtype, torch.float32)
+    dtype = wide(weight)
     return torch.stack(
         [
-            (g.to(wide).T @ x.to(wide)).mul_(weight).abs_().sum(axis)
+            (g.to(dtype).T @ x.to(dtype)).mul_(weight).abs_().sum(axis)
             for x, g in zip(inputs, gradient, strict=True)
         ]
     )
-
-
-def _reduce(
-    model: Model, module: Any, projection: str, reduction: str, batch: Batch
-) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """(input, output, gradient at the watched tensor) of one linear -> [samples, neurons]."""
-    samples, tokens = batch.attention_mask.shape
-    real = batch.attention_mask[..., None].bool()
-
-    def shaped(value: torch.Tensor) -> torch.Tensor:
-        # OPT runs its MLP on [samples * tokens, width]. Padded positions get no gradient; they
-        # are zeroed all the same, because 0 * inf would be NaN.
-        value = value.detach().reshape(samples, tokens, -1)
-        return value.masked_fill(~real.to(value.device), 0)
-
-    def reduce(x: torch.Tensor, z: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        if reduction == "abs_weight":
-            weight = module.weight.T if model.family.transposed else module.weight
-            axis = 0 if projection == "down" else 1
-            return _abs_weight(shaped(x), shaped(gradient), weight, axis)
-        if projection in ("down", "hidden"):
-            value = x
-        else:
-            value = z if module.bias is None else z - module.bias
-        relevance = _signed(shaped(value), shaped(gradient))
-        return relevance.abs() if reduction == "abs_sample" else relevance
-
-    return reduce
 
 
 @contextlib.contextmanager
@@ -96,44 +64,117 @@ def _gradient_from_embeddings(model: Model) -> Iterator[None]:
         handle.remove()
 
 
+def _on_gradient(tensor: Any, function: Callable[[torch.Tensor], None]) -> None:
+    tensor.register_hook(function)
+
+
+Watch = Callable[[torch.Tensor, torch.Tensor], None]
+"""(value [.., neurons], gradient there) of one layer."""
+
+
+def _at_output(original: Callable[..., Any], scale: float, watch: Watch) -> Callable[..., Any]:
+    """The forward of a linear layer whose rows are watched, and scaled by `scale`."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = original(x)
+        # Only a detached tensor may be kept: a hook that holds its own tensor is a cycle, and the
+        # whole graph would live until the garbage collector comes by.
+        value, bias = output.detach(), self.bias
+        if scale != 1:
+            output = output * scale if bias is None else torch.lerp(bias, output, scale)
+        if output.requires_grad:  # not in gradient checkpointing's first pass
+            _on_gradient(output, lambda g: watch(value if bias is None else value - bias, g))
+        return output
+
+    return forward
+
+
+def _at_input(original: Callable[..., Any], scale: float, watch: Watch) -> Callable[..., Any]:
+    """The forward of a linear layer whose inputs are watched, and scaled by `scale`."""
+
+    def forward(_self: Any, x: torch.Tensor) -> torch.Tensor:
+        value = x.detach()
+        if scale != 1:
+            x = x * scale
+        if x.requires_grad:
+            _on_gradient(x, lambda gradient: watch(value, gradient))
+        output: torch.Tensor = original(x)
+        return output
+
+    return forward
+
+
+def _with_weights(
+    original: Callable[..., Any],
+    transposed: bool,
+    axis: int,
+    batch: Batch,
+    keep: Callable[[torch.Tensor], None],
+) -> Callable[..., Any]:
+    """The forward of a linear layer whose weights are watched one by one."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = original(x)
+        value = x.detach()
+        weight = self.weight.T if transposed else self.weight
+
+        def watch(gradient: torch.Tensor) -> None:
+            # 0 * inf would be NaN, so both factors are zero at padded positions
+            inputs, gradients = (
+                without_padding(by_sample(each, batch), batch) for each in (value, gradient)
+            )
+            keep(_abs_weight(inputs, gradients, weight, axis))
+
+        if output.requires_grad:
+            _on_gradient(output, watch)
+        return output
+
+    return forward
+
+
 def sample_relevance(
-    model: Model, batch: Batch, target: Target, *, projection: str, reduction: str
+    model: Model,
+    batch: Batch,
+    target: Target,
+    *,
+    projection: str,
+    reduction: str,
+    scale: float = 1.0,
 ) -> list[torch.Tensor]:
     """Relevance of each neuron for each sample of a batch.
 
     Returns one [samples, neurons] tensor a layer, on that layer's device, in the order of
     `batch.rows`. `target` maps last-position logits [samples, vocabulary] to [samples]; its sum
-    is what the backward pass starts from, so samples do not influence each other.
+    is what the backward pass starts from, so samples do not influence each other. `scale`
+    multiplies the projection's weights in all layers at once while values stay those of the
+    unscaled weights (a point on the path of integrated gradients).
     """
     results: list[Any] = [None] * len(model.blocks)
+    at_input = projection in ("down", "hidden")
 
-    def hook(layer: int, module: nn.Module) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        reduce = _reduce(model, module, projection, reduction, batch)
-        at_input = projection in ("down", "hidden") and reduction != "abs_weight"
+    def keep(layer: int, relevance: torch.Tensor) -> None:
+        results[layer] = relevance
 
-        def forward(_module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-            if not output.requires_grad:  # gradient checkpointing's first pass
-                return
-
-            def backward(gradient: torch.Tensor) -> None:
-                results[layer] = reduce(inputs[0], output, gradient)
-
-            (inputs[0] if at_input else output).register_hook(backward)
-
-        return forward
+    def keep_product(layer: int, value: torch.Tensor, gradient: torch.Tensor) -> None:
+        relevance = _signed(by_sample(value, batch), by_sample(gradient, batch), batch)
+        keep(layer, relevance.abs() if reduction == "abs_sample" else relevance)
 
     with contextlib.ExitStack() as stack, torch.enable_grad():
         stack.enter_context(_gradient_from_embeddings(model))
         for layer, block in enumerate(model.blocks):
-            module = _module(block, projection)
-            stack.callback(module.register_forward_hook(hook(layer, module)).remove)
-        logits = model.network(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        torch.autograd.backward(target(logits.to(wide)).sum())
+            module = projection_module(block, projection)
+            original = current(module, "forward")
+            if reduction == "abs_weight":
+                forward = _with_weights(
+                    original,
+                    model.family.transposed,
+                    0 if at_input else 1,
+                    batch,
+                    partial(keep, layer),
+                )
+            else:
+                watched = _at_input if at_input else _at_output
+                forward = watched(original, scale, partial(keep_product, layer))
+            bind(stack, module, "forward", forward)
+        torch.autograd.backward(target(last_logits(model, batch)).sum())
     return results

@@ -25,3 +25,11 @@ def target(config: TargetConfig) -> Target:
         "logprob": lambda logits: logits.log_softmax(-1)[:, ids].logsumexp(-1),
     }
     return functions[config.kind]
+
+
+def fixed_target(config: TargetConfig, logits: torch.Tensor) -> Target:
+    """As `target`, but `argmax` explains the token that wins in `logits` from then on."""
+    if config.kind != "argmax":
+        return target(config)
+    winners = logits.argmax(-1, keepdim=True)
+    return lambda current: current.gather(-1, winners)[:, 0]

@@ -2,12 +2,13 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
-from sparc.models import Model
+from sparc.models import Model, is_offloaded
 from sparc.pruning.selection import Neuron
 
 
@@ -25,26 +26,46 @@ def _parameters(model: Model, layer: int) -> Iterator[tuple[torch.Tensor, int]]:
     yield down.weight, in_axis
 
 
+def _silence(indices: list[int]) -> Callable[[nn.Module, Any], Any]:
+    def silence(_module: nn.Module, inputs: Any) -> Any:
+        where = torch.tensor(indices, device=inputs[0].device)
+        return (inputs[0].index_fill(-1, where, 0), *inputs[1:])
+
+    return silence
+
+
 @contextlib.contextmanager
 def removed(model: Model, neurons: Sequence[Neuron]) -> Iterator[None]:
     """Zero `neurons` inside the block: up row and bias, gate row and bias, down column.
 
     The down projection's bias is no neuron's and stays. On leaving, also by an exception, every
-    touched number is restored exactly.
+    touched number is restored exactly. Where weights are offloaded there is nothing in memory to
+    change: the hidden neurons themselves are then set to zero, which computes the same.
     """
     by_layer: dict[int, list[int]] = defaultdict(list)
     for layer, index in neurons:
         by_layer[layer].append(index)
-    saved: list[tuple[torch.Tensor, int, torch.Tensor, torch.Tensor]] = []
-    try:
-        with torch.no_grad():
-            for layer, indices in by_layer.items():
-                for parameter, axis in _parameters(model, layer):
-                    where = torch.tensor(indices, device=parameter.device)
-                    saved.append((parameter, axis, where, parameter.index_select(axis, where)))
-                    parameter.index_fill_(axis, where, 0)
+    with contextlib.ExitStack() as stack:
+        for layer, indices in by_layer.items():
+            block = model.blocks[layer]
+            if any(is_offloaded(m) for m in (block.up, block.gate, block.down) if m is not None):
+                hook = block.down.register_forward_pre_hook(_silence(indices))
+                stack.callback(hook.remove)
+                continue
+            for parameter, axis in _parameters(model, layer):
+                stack.callback(_zero(parameter, axis, indices))
         yield
-    finally:
-        with torch.no_grad():
-            for parameter, axis, where, values in reversed(saved):
-                parameter.index_copy_(axis, where, values)
+
+
+@torch.no_grad()
+def _zero(parameter: torch.Tensor, axis: int, indices: list[int]) -> Callable[[], None]:
+    """Set the slices `indices` along `axis` to zero; returns what puts them back."""
+    where = torch.tensor(indices, device=parameter.device)
+    values = parameter.index_select(axis, where)
+    parameter.index_fill_(axis, where, 0)
+
+    @torch.no_grad()
+    def restore() -> None:
+        parameter.index_copy_(axis, where, values)
+
+    return restore

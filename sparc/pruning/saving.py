@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparc.models import Model
+from sparc.errors import UserError
+from sparc.models import Model, is_offloaded
 from sparc.pruning.selection import Neuron
 
 
@@ -36,8 +37,13 @@ def save_corrected_model(
     """Write the network as it is now, its tokenizer and a model card; whole or not at all.
 
     Loads with `AutoModelForCausalLM.from_pretrained(folder)`. Call it while the neurons are
-    removed.
+    removed. Raises UserError where weights are offloaded: they are not in memory to be saved.
     """
+    if any(is_offloaded(module) for module in model.network.modules()):
+        raise UserError(
+            "pruning.save_model=true: this model's weights are offloaded; save it on a machine "
+            "that holds it in memory, with pruning=from_file and this run's neurons.json"
+        )
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
         model.network.save_pretrained(temporary)

@@ -1,0 +1,83 @@
+"""One forward pass over a batch, and tensors of the MLP seen sample by sample."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparc.batching import Batch
+from sparc.errors import UserError
+from sparc.models import Block, Model
+
+
+def projection_module(block: Block, projection: str) -> nn.Module:
+    """The linear module of `projection` (`hidden` neurons are the down projection's input).
+
+    Raises UserError for the gate of an MLP that has none.
+    """
+    modules = {"up": block.up, "gate": block.gate, "down": block.down, "hidden": block.down}
+    module = modules[projection]
+    if module is None:
+        raise UserError(
+            f"attribution.projection={projection}: this model's MLP has no gate; "
+            "use attribution.projection=up"
+        )
+    return module
+
+
+def last_logits(model: Model, batch: Batch) -> torch.Tensor:
+    """Logits [samples, vocabulary] after the last real token, in float32 or better."""
+    logits: torch.Tensor = model.network(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    return logits.to(wide(logits))
+
+
+def wide(value: torch.Tensor) -> torch.dtype:
+    """The dtype to add `value` up in: its own, but float32 at least."""
+    return torch.promote_types(value.dtype, torch.float32)
+
+
+def by_sample(value: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """`value` as [samples, tokens, width]: OPT runs its MLP on [samples * tokens, width]."""
+    return value.detach().reshape(*batch.attention_mask.shape, -1)
+
+
+def without_padding(value: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """`value` [samples, tokens, width] with zeros at padded positions, whatever stood there."""
+    padded = batch.attention_mask[..., None] == 0
+    return value.masked_fill(padded.to(value.device), 0)
+
+
+@torch.no_grad()
+def projection_inputs(
+    model: Model,
+    batch: Batch,
+    projection: str,
+    statistic: Callable[[torch.Tensor], torch.Tensor],
+) -> list[torch.Tensor]:
+    """`statistic` of each layer's input to `projection`: [samples, tokens, width] -> [samples, _].
+
+    Padded positions are zero. One forward pass, nothing of it is kept.
+    """
+    results: list[Any] = [None] * len(model.blocks)
+
+    def hook(layer: int) -> Callable[[nn.Module, Any], None]:
+        def keep(_module: nn.Module, inputs: Any) -> None:
+            value = by_sample(inputs[0], batch)
+            results[layer] = statistic(without_padding(value.to(wide(value)), batch))
+
+        return keep
+
+    with ExitStack() as stack:
+        for layer, block in enumerate(model.blocks):
+            module = projection_module(block, projection)
+            stack.callback(module.register_forward_pre_hook(hook(layer)).remove)
+        last_logits(model, batch)
+    return results

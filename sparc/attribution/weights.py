@@ -1,0 +1,25 @@
+"""Absolute weights of the neurons, added up: what Wanda and magnitude pruning score with."""
+
+from typing import Any
+
+import torch
+
+from sparc.attribution.forward import projection_module
+from sparc.models import Model, parameter
+
+
+def weighted_sum(model: Model, projection: str, norms: torch.Tensor | None) -> torch.Tensor:
+    """Sum over each neuron's weights of |W_ij| * norms_j, [layers, neurons] float64 on the CPU.
+
+    norms: [layers, inputs] of the projection's inputs, None for all ones. A neuron is a row of
+    `up` or `gate` and a column of `down`. One layer's matrix is copied at a time.
+    """
+    rows = []
+    for layer, block in enumerate(model.blocks):
+        module: Any = projection_module(block, projection)
+        weight = parameter(module, "weight").detach().float().abs()
+        weight = weight.T if model.family.transposed else weight
+        if norms is not None:
+            weight = weight * norms[layer].to(weight.device, weight.dtype)
+        rows.append(weight.sum(0 if projection == "down" else 1).double().cpu())
+    return torch.stack(rows)

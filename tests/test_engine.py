@@ -1,0 +1,237 @@
+"""The engine: batches, shards, interruptions and processes that change nothing in the scores."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sparc.attribution import attribute, attribute_shard
+from sparc.attribution.engine import score_key
+from sparc.attribution.gradient import gradient
+from sparc.attribution.method import Method
+from sparc.config import AttributionConfig
+from sparc.models import Model
+from sparc.references import ReferenceSet
+from sparc.scores import Scores
+from tests.micro import micro_model, relative_error
+
+TEXTS = [[(7 * i + j) % 49 + 1 for j in range(3 + i % 9)] for i in range(17)]
+
+
+def _config(method: str = "sparc.attribution.gradient.gradient", **changes: Any) -> Any:
+    options = {"batch_tokens": 16, **changes}
+    return AttributionConfig(_target_=method, name="gradient", **options)
+
+
+def _set(name: str = "general", texts: list[list[int]] = TEXTS) -> ReferenceSet:
+    return ReferenceSet(name, 0, ("",) * len(texts), tuple(map(tuple, texts)))
+
+
+def _run(cache: Path, config: AttributionConfig) -> tuple[Scores, bool]:
+    scores, cached = attribute(micro_model("llama"), [_set()], config, cache)
+    return scores["general", 0], cached
+
+
+def _same(found: Scores, expected: Scores) -> bool:
+    return (
+        relative_error(found.values, expected.values) < 1e-6
+        and relative_error(found.per_sample, expected.per_sample) < 1e-6
+        and found.samples == expected.samples
+    )
+
+
+@pytest.fixture
+def expected(tmp_path: Path) -> Scores:
+    """Scores of one uninterrupted run."""
+    return _run(tmp_path / "expected", _config())[0]
+
+
+def test_cached_is_fresh_and_knobs_are_not_in_the_key(tmp_path: Path, expected: Scores) -> None:
+    fresh, cached = _run(tmp_path, _config(batch_tokens=500, gradient_checkpointing=True))
+    assert not cached and _same(fresh, expected)
+    again, cached = _run(tmp_path, _config(nonfinite="skip", shards=3, checkpoint_seconds=1))
+    assert cached and torch.equal(again.values, fresh.values)
+    model, reference_set = micro_model("llama"), _set()
+    keys = [
+        score_key(model, reference_set, config)
+        for config in (_config(), _config(rules="cp"), _config(reduction="abs_sample"))
+    ]
+    assert keys[0] == keys[1] != keys[2]  # the gradient method has no rules
+
+
+# Interruption
+
+
+@contextlib.contextmanager
+def slow(model: Model, config: AttributionConfig) -> Iterator[Method]:
+    """The gradient method, which notes the samples of each batch and takes its time."""
+    with gradient(model, config) as method:
+
+        def statistic(batch: Any) -> list[torch.Tensor]:
+            with Path(os.environ["SLOW_LOG"]).open("a") as file:
+                file.writelines(f"{row}\n" for row in batch.rows)
+            time.sleep(float(os.environ["SLOW_SECONDS"]))
+            assert method.statistic is not None
+            return method.statistic(batch)
+
+        yield Method(statistic, method.scores)
+
+
+def _work(cache: Path, log: Path, seconds: float, changes: dict[str, Any]) -> None:
+    # by the environment, because the engine imports `slow` under another module's name
+    os.environ |= {"SLOW_LOG": str(log), "SLOW_SECONDS": str(seconds)}
+    config = _config("tests.test_engine.slow", **changes)
+    torch.set_num_threads(1)
+    if config.shard is None:
+        _run(cache, config)
+    else:
+        attribute_shard(micro_model("llama"), [_set()], config, cache)
+
+
+def _start(cache: Path, log: Path, seconds: float, **changes: Any) -> Any:
+    process = multiprocessing.get_context("fork").Process(
+        target=_work, args=(cache, log, seconds, changes)
+    )
+    process.start()
+    return process
+
+
+def _computed(log: Path) -> list[int]:
+    return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def _kill_when(process: Any, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.is_alive(), "it must die in the middle"
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(10)
+
+
+def _partials(cache: Path) -> list[Path]:
+    return sorted((cache / "scores").glob("*.partial.safetensors"))
+
+
+def _killed(cache: Path, log: Path, **changes: Any) -> None:
+    """A process that was killed after its second partial sums."""
+    process = _start(cache, log, 0.3, checkpoint_seconds=0, **changes)
+    _kill_when(process, lambda: bool(_partials(cache)) and len(_computed(log)) > 4)
+    assert len(_partials(cache)) == 1
+
+
+def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, expected: Scores) -> None:
+    cache, first, second = tmp_path / "cache", tmp_path / "first", tmp_path / "second"
+    _killed(cache, first)
+    _work(cache, second, 0, {})
+    done = len(TEXTS) - len(_computed(second))
+    assert 0 < done <= len(_computed(first))
+    assert len(_computed(first)) - done <= 4, "no more than the batch under way is lost"
+    assert _partials(cache) == []
+    scores, cached = _run(cache, _config())
+    assert cached and _same(scores, expected)
+    assert len(list((cache / "scores").iterdir())) == 1, "nothing of the killed process is left"
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "foreign"])
+def test_harmed_partial_sums_are_named_and_left_aside(
+    harm: str, tmp_path: Path, expected: Scores, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    _killed(cache, log)
+    (path,) = _partials(cache)
+    data = bytearray(path.read_bytes())
+    if harm == "truncated":
+        data = data[:-20]
+    elif harm == "flipped":
+        data[-100] ^= 1
+    else:
+        data = data.replace(b"llama", b"lxxxa")  # the model in its key
+    path.write_bytes(bytes(data))
+    with caplog.at_level(logging.WARNING):
+        scores, cached = _run(cache, _config())
+    assert not cached and _same(scores, expected)
+    assert any("partial" in line and "starting over" in line for line in caplog.messages)
+
+
+def test_two_processes_at_once_compute_once(tmp_path: Path, expected: Scores) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    workers = [_start(cache, log, 0.1) for _ in range(2)]
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert sorted(_computed(log)) == list(range(len(TEXTS)))
+    assert _same(_run(cache, _config())[0], expected)
+
+
+# Shards
+
+
+def test_shards_in_processes_merge_to_one_run(tmp_path: Path, expected: Scores) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    workers = [_start(cache, log, 0.05, shards=4, shard=shard) for shard in range(3)]
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert sorted(_computed(log)) == [i for i in range(len(TEXTS)) if i % 4 != 3]
+    model = micro_model("llama")
+    one = _config(shards=4, shard=1)
+    assert attribute_shard(model, [_set()], one, cache) == [3]
+    assert attribute_shard(model, [_set()], _config(shards=4, shard=3), cache) == []
+    scores, cached = _run(cache, _config("tests.test_engine.fails", shards=4))
+    assert not cached and _same(scores, expected)
+    assert _run(cache, _config())[1], "a run without shards reads the merged scores"
+    assert attribute_shard(model, [_set()], one, cache) == []
+
+
+@contextlib.contextmanager
+def fails(_model: Model, _config: AttributionConfig) -> Iterator[Method]:
+    """The gradient method where nothing is left to compute."""
+
+    def statistic(_batch: Any) -> list[torch.Tensor]:
+        raise AssertionError("everything was computed")
+
+    yield Method(statistic, lambda total, samples: total / samples)
+
+
+@pytest.mark.parametrize("shards", [2, 4, 40])
+def test_one_process_makes_all_its_shards(shards: int, tmp_path: Path, expected: Scores) -> None:
+    scores, _ = _run(tmp_path, _config(shards=shards))
+    assert _same(scores, expected)
+
+
+def test_a_killed_shard_is_resumed(tmp_path: Path, expected: Scores) -> None:
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    _killed(cache, log, shards=2, shard=0)
+    again = tmp_path / "again"
+    _work(cache, again, 0, {"shards": 2})
+    assert len(_computed(again)) < len(TEXTS)
+    assert _partials(cache) == []
+    assert _same(_run(cache, _config())[0], expected)
+
+
+def test_the_cost_is_said_before_it_is_paid(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        _run(tmp_path, _config())
+        assert "TFLOP" in caplog.text and f"{len(TEXTS)} samples" in caplog.text
+        caplog.clear()
+        _run(tmp_path, _config())
+        assert "TFLOP" not in caplog.text
+
+
+def test_progress_counts_every_sample_once(tmp_path: Path) -> None:
+    model = micro_model("llama")
+    for config in (_config(shards=3), _config(shards=3), _config()):
+        counted: list[int] = []
+        attribute(model, [_set()], config, tmp_path, counted.append)
+        assert sum(counted) == len(TEXTS)

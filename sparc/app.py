@@ -22,13 +22,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sparc.artifacts import write_text
 from sparc.checks import check
 from sparc.complaints import one_line
-from sparc.config import NOT_CONTENT, Config, content, register_schema
+from sparc.config import Config, content, register_schema
 from sparc.digests import digest
 from sparc.errors import UserError
 from sparc.locations import config_folder
+from sparc.sweeps.jobs import changes_content, write_expected
+from sparc.sweeps.naming import job_folder
 
+# At import: a job on another machine imports this module before it names its folder.
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 _CHECKED_JOBS = 64  # of a sweep before it starts; every job checks itself again when it runs
 
 
@@ -59,23 +64,34 @@ def _compose(overrides: Sequence[str], arguments: argparse.Namespace) -> Config:
         return typed(compose(arguments.config_name or "config", [*overrides, *extra]))
 
 
-def _is_content(override: str) -> bool:
-    key = override.lstrip("+~").split("=")[0].split("@")[0]
-    return key.split(".")[0].split("/")[0] not in (*NOT_CONTENT, "hydra")
-
-
 def _sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
     """The same sweep finds the same folder again, wherever and on whatever it runs."""
-    swept = sorted(sorted(filter(_is_content, job)) for job in jobs)
+    swept = sorted(sorted(filter(changes_content, job)) for job in jobs)
     key = digest({"first": content(first), "jobs": swept})[:10]
     return f"{first.paths.outputs}/sweeps/{first.name}-{key}"
 
 
-def _prepare(arguments: argparse.Namespace) -> str | None:
-    """Check every job's configuration; the folder of a sweep, None for a single run."""
+def _chosen_folder(overrides: Sequence[str]) -> str | None:
+    """The folder that the command line itself names for a sweep; None where it names none."""
+    if not any(override.startswith("hydra.sweep.dir=") for override in overrides):
+        return None
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = compose("config", list(overrides), return_hydra_config=True)
+        return str(composed.hydra.sweep.dir)
+
+
+def _prepare(arguments: argparse.Namespace) -> tuple[Config, Path | None]:
+    """Check every job's configuration; the first one, and the folder of a sweep if it is one.
+
+    What a sweep is about to run is kept in its folder, so that a job that never starts is missed.
+    """
     jobs = _jobs(arguments)
     configs = [_compose(job, arguments) for job in islice(jobs, _CHECKED_JOBS)]
-    return _sweep_folder(configs[0], jobs) if arguments.multirun else None
+    if not arguments.multirun or arguments.cfg or arguments.info:
+        return configs[0], None
+    folder = Path(_chosen_folder(jobs[0]) or _sweep_folder(configs[0], jobs))
+    write_expected(folder, jobs, configs, arguments.overrides)
+    return configs[0], folder
 
 
 def _job(composed: DictConfig) -> None:
@@ -90,39 +106,57 @@ def _job(composed: DictConfig) -> None:
         sys.exit(code)
 
 
-def _failed_jobs(folder: Path) -> list[str]:
-    """Lines about the jobs of a sweep that did not end well."""
-    lines = []
-    for path in sorted(folder.glob("*/results.json")):
-        results = json.loads(path.read_text())
-        if results["status"] != "ok":
-            lines.append(f"{path.parent.name}: {results['status']}: {results['reason']}")
-    return lines
+def _launch() -> int:
+    """Let Hydra run the job or the sweep that the command line describes; the exit code."""
+    start = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
+    try:
+        start(_job)()
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as stop:  # a failed job, or Hydra after an exception that it has shown
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def _conclude(folder: Path, code: int) -> int:
+    """Summarise a sweep that ended with `code`; after Ctrl-C only say how to do so."""
+    if code == 130:
+        print(f"sparc: interrupted; jobs so far: python -m sparc.sweep {folder}", file=sys.stderr)
+        return code
+    from sparc.sweep import conclude
+
+    return conclude(folder) or code
+
+
+def _render_again(folder: Path) -> None:
+    """Write a finished run's report anew from its artifacts; loads no model."""
+    from sparc.report import render
+
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    write_text(folder / "report.html", render(results, folder))
+    print(f"Report: {folder / 'report.html'}")
 
 
 def main() -> None:
     """Run `sparc` with the command line's overrides."""
     register_schema()
     arguments = get_args_parser().parse_args()
+    sweep = None
     informs = arguments.help or arguments.hydra_help or arguments.shell_completion
     try:
-        sweep = None if informs else _prepare(arguments)
+        if not informs:
+            config, sweep = _prepare(arguments)
+            if config.stage == "report":
+                return _render_again(Path(config.run or ""))
     except UserError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_complain(one_line(error)))
-    if sweep and not any(o.startswith("hydra.sweep.dir=") for o in arguments.overrides):
-        sys.argv.append(f"hydra.sweep.dir='{sweep}'")
-    try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(
-            _job
-        )()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    failed = _failed_jobs(Path(sweep)) if sweep else []
-    if failed:
-        print("\n".join(["jobs that did not end well:", *failed]), file=sys.stderr)
-        sys.exit(1)
+    if sweep:
+        quoted = str(sweep).replace("'", r"\'")
+        sys.argv.append(f"hydra.sweep.dir='{quoted}'")
+    code = _launch()
+    sys.exit(_conclude(sweep, code) if sweep else code)
 
 
 def _complain(message: str) -> int:

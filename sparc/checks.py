@@ -8,9 +8,10 @@ from sparc.config import Config
 from sparc.errors import UserError
 from sparc.families import family, neuron_grid
 from sparc.locations import model_folder
+from sparc.methods import attribution_complaints
 
 CHOICES = {
-    "stage": ("all", "attribute"),
+    "stage": ("all", "attribute", "report"),
     "model.dtype": ("float32", "bfloat16", "float16", "float64"),
     "model.attn_implementation": ("sdpa", "eager"),
     "dataset.general.mode": ("cut", "whole", "prompt"),
@@ -20,24 +21,33 @@ CHOICES = {
     "attribution.reduction": ("signed", "abs_sample", "abs_weight"),
     "attribution.projection": ("up", "gate", "down", "hidden"),
     "attribution.target.kind": ("argmax", "tokens", "difference", "logprob"),
-    "evaluation.split": ("validation", "held_out"),
+    "attribution.nonfinite": ("stop", "skip"),
+    "evaluation.split": ("attribution", "validation", "held_out"),
+    "evaluation.on_failure": ("stop", "count"),
+    "evaluation.baseline": ("auto", "refresh"),
     "evaluation.perplexity.convention": ("documents", "disjoint", "stride"),
-    "evaluation.scorers": ("detoxify", "lexicon"),
+    "evaluation.scorers": ("detoxify", "classifier", "lexicon", "repetition"),
+    "tracking.name": ("none", "wandb"),
+    "tracking.mode": ("online", "offline", "disabled"),
 }
 POSITIVE = (
     "dataset.general.samples",
     "dataset.undesired.samples",
     "attribution.batch_tokens",
+    "attribution.steps",
+    "attribution.shards",
     "evaluation.prompts",
     "evaluation.sampling.samples",
     "evaluation.sampling.max_new_tokens",
-    "evaluation.perplexity.documents",
     "evaluation.perplexity.stride",
     "evaluation.resamples",
     "evaluation.batch_tokens",
+    "evaluation.perplexity.batch_tokens",
 )
 NOT_NEGATIVE = (
     "seed",
+    "attribution.checkpoint_seconds",
+    "attribution.seed",
     "pruning.num_neurons",
     "evaluation.random_draws",
     "evaluation.sampling.temperature",
@@ -45,6 +55,7 @@ NOT_NEGATIVE = (
     "evaluation.budget.perplexity",
     "evaluation.budget.loop_rate",
     "evaluation.budget.toxicity",
+    "evaluation.budget.accuracy",
 )
 RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 
@@ -75,6 +86,21 @@ def _numbers(config: Config) -> Iterator[str]:
         )
 
 
+def _run(config: Config) -> Iterator[str]:
+    if config.stage != "report":
+        return
+    if config.run is None:
+        yield "stage=report needs a finished run: add run=outputs/runs/..."
+    elif not (Path(config.run) / "report.html").is_file():
+        yield f"run={config.run}: holds no report.html; give the directory of a finished run"
+
+
+def _model(config: Config) -> Iterator[str]:
+    threads = config.model.threads
+    if threads is not None and threads < 1:
+        yield f"model.threads={threads}: must be 1 or more, or null for torch's own choice"
+
+
 def _choices(config: Config) -> Iterator[str]:
     for key, allowed in CHOICES.items():
         value = _get(config, key)
@@ -87,29 +113,21 @@ def _choices(config: Config) -> Iterator[str]:
         yield "dataset.reference_seeds=[]: name at least one seed"
 
 
-def _attribution(config: Config) -> Iterator[str]:
-    attribution, target = config.attribution, config.attribution.target
-    if attribution.projection == "hidden" and attribution.reduction == "abs_weight":
-        yield (
-            "attribution.reduction=abs_weight with attribution.projection=hidden: a hidden neuron "
-            "has no weights; use projection=down or reduction=abs_sample"
-        )
-    needed = {"argmax": "none", "difference": "exactly two"}.get(target.kind, "at least one")
-    count = len(target.token_ids)
-    fits = {"none": count == 0, "exactly two": count == 2, "at least one": count >= 1}[needed]
-    if not fits:
-        yield (
-            f"attribution.target.token_ids={target.token_ids} with kind={target.kind}: "
-            f"give {needed}"
-        )
-
-
 def _pruning(config: Config) -> Iterator[str]:
     pruning = config.pruning
+    if pruning.method == "from_file":
+        if pruning.path is None:
+            yield "pruning.path is not set: add pruning.path=, a neurons.json or a run directory"
+        elif not Path(pruning.path).exists():
+            yield f"pruning.path={pruning.path}: no such neurons.json or run directory"
+    if pruning.method != "from_file" and pruning.path is not None:
+        yield f"pruning.path={pruning.path}: pruning={pruning.method} reads none; use from_file"
     if pruning.method in RESERVED_PRUNING:
         yield f"pruning={pruning.method}: reserved, not implemented yet; use pruning=neurons"
-    if pruning.curve:
-        yield "pruning.curve: reserved, not implemented yet; sweep pruning.num_neurons instead"
+    if any(amount < 0 for amount in pruning.curve):
+        yield f"pruning.curve={pruning.curve}: must not hold negative numbers"
+    if pruning.curve and pruning.method == "from_file":
+        yield "pruning.curve: a saved selection is one amount; leave pruning.curve out"
     file = Path(model_folder(config.model.path)) / "config.json"
     if not file.is_file():
         return
@@ -125,15 +143,62 @@ def _pruning(config: Config) -> Iterator[str]:
     available = len(set(layers)) * grid[1]
     if pruning.num_neurons > available:
         yield f"pruning.num_neurons={pruning.num_neurons}: only {available} neurons to choose from"
+    if any(amount > available for amount in pruning.curve):
+        yield f"pruning.curve={pruning.curve}: only {available} neurons to choose from"
+
+
+def _dataset(config: Config) -> Iterator[str]:
+    dataset = config.dataset
+    for key in ("undesired_category", "neutral_category"):
+        category = getattr(dataset, key)
+        if category is not None and category not in dataset.categories:
+            yield (
+                f"dataset.{key}={category}: must be one of dataset.categories={dataset.categories}"
+            )
+    if not 0 < dataset.uniqueness < 1:
+        yield f"dataset.uniqueness={dataset.uniqueness}: must lie between 0 and 1"
+
+
+def _evaluation(config: Config) -> Iterator[str]:
+    evaluation = config.evaluation
+    if evaluation.split == "attribution" and not evaluation.in_sample:
+        yield (
+            "evaluation.split=attribution: these prompts are attributed; add "
+            "evaluation.in_sample=true, which marks every number as in-sample"
+        )
+    documents = evaluation.perplexity.documents
+    if documents is not None and documents < 1:
+        yield f"evaluation.perplexity.documents={documents}: must be 1 or more, or null for all"
+    if len(set(evaluation.scorers)) < len(evaluation.scorers):
+        yield f"evaluation.scorers={evaluation.scorers}: names a scorer twice"
+    if "classifier" in evaluation.scorers and evaluation.classifier.path is None:
+        yield "evaluation.classifier.path is not set: name a sequence classifier (hub id or folder)"
+    tasks = evaluation.lm_eval
+    if tasks.include_path is not None and not Path(tasks.include_path).is_dir():
+        yield f"evaluation.lm_eval.include_path={tasks.include_path}: no such folder"
+
+
+def _tracking(config: Config) -> Iterator[str]:
+    tracking = config.tracking
+    if not 0 < tracking.init_timeout <= 20:
+        yield f"tracking.init_timeout={tracking.init_timeout:g}: must be above 0 and at most 20"
+    if not tracking.finish_timeout > 0:
+        yield f"tracking.finish_timeout={tracking.finish_timeout:g}: must be above 0"
 
 
 def check(config: Config) -> None:
     """Raise UserError with the first impossible value or combination."""
-    for checker in (_choices, _numbers, _attribution, _pruning):
+    checkers = (
+        _run,
+        _model,
+        _choices,
+        _numbers,
+        _dataset,
+        attribution_complaints,
+        _pruning,
+        _evaluation,
+        _tracking,
+    )
+    for checker in checkers:
         for complaint in checker(config):
             raise UserError(complaint)
-    if config.dataset.undesired_category not in config.dataset.categories:
-        raise UserError(
-            f"dataset.undesired_category={config.dataset.undesired_category}: must be one of "
-            f"dataset.categories={config.dataset.categories}"
-        )

@@ -1,19 +1,23 @@
 """A behaviour's data: reference texts, prompts by category, texts for perplexity.
 
-A data set is a function of its configuration, named by `dataset._target_`. Nothing here
-touches a model, so what it returns is the same whatever is measured on it.
+A data set is a function of its configuration, named by `dataset._target_`. Where it depends on
+what the model says, it holds a function that `fitted` calls once the model is loaded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.utils import get_method
 
 from sparc.config import DatasetConfig, EvaluationConfig
-from sparc.errors import UserError
+from sparc.digests import digest
+from sparc.leaks import refuse_leak
 from sparc.tiny import data as tiny
 
 GENERAL, UNDESIRED = "general", "undesired"
+
+Lexicon = tuple[frozenset[str], frozenset[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -22,26 +26,45 @@ class Dataset:
 
     references: (set, seed) -> texts, `set` is general or undesired. prompts: category -> texts.
     texts: name -> documents for perplexity. `lexicon`: undesired words and word pairs, if known.
-    append_eos: the model saw an end token after each document of `texts`.
+    append_eos: the model saw an end token after each document of `texts`. on_model: gives the
+    data set for a model (`sparc.models.Model`), None where it does not depend on it.
     """
 
     references: Callable[[str, int], Sequence[str]]
     prompts: Mapping[str, Sequence[str]]
     texts: Mapping[str, Sequence[str]]
-    lexicon: tuple[frozenset[str], frozenset[tuple[str, str]]] | None
-    append_eos: bool
+    lexicon: Lexicon | None = None
+    append_eos: bool = False
+    on_model: Callable[[Any], "Dataset"] | None = None
+
+    def revision(self) -> dict[str, Any]:
+        """How much there is of each part, and a hash of its content."""
+        return {
+            kind: {
+                name: {"count": len(each), "sha256": digest(list(each))}
+                for name, each in parts.items()
+            }
+            for kind, parts in (("prompts", self.prompts), ("texts", self.texts))
+        }
 
 
 def load_dataset(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
     """The data set that `config` describes, its evaluation part of the split asked for.
 
-    Raises UserError where a reference text is also an evaluation prompt, unless the evaluation
+    Raises UserError where an evaluation prompt repeats a reference text, unless the evaluation
     is marked in-sample.
     """
     dataset: Dataset = get_method(config._target_)(config, evaluation)
-    if not evaluation.in_sample:
-        _refuse_leak(config, dataset)
-    return dataset
+    return dataset if dataset.on_model else _without_leak(dataset, config, evaluation)
+
+
+def fitted(
+    dataset: Dataset, model: Any, config: DatasetConfig, evaluation: EvaluationConfig
+) -> Dataset:
+    """The data set for `model`; the same one where it does not depend on a model."""
+    if dataset.on_model is None:
+        return dataset
+    return _without_leak(dataset.on_model(model), config, evaluation)
 
 
 def embedded(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
@@ -52,7 +75,7 @@ def embedded(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
             return tiny.general_references(seed, config.general.samples, config.general.mode)
         return tiny.undesired_references(seed, config.undesired.samples, config.undesired.mode)
 
-    split, documents = evaluation.split, evaluation.perplexity.documents
+    split, documents = evaluation.split, evaluation.perplexity.documents or _ALL_DOCUMENTS
     return Dataset(
         references=references,
         prompts={c: tiny.prompts(split, c, evaluation.prompts) for c in config.categories},
@@ -62,22 +85,16 @@ def embedded(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
     )
 
 
-def normalised(text: str) -> str:
-    """Lower case, single spaces: two texts that differ in nothing else count as the same."""
-    return " ".join(text.lower().split())
+_ALL_DOCUMENTS = 1000  # of a grammar that never ends
 
 
-def _refuse_leak(config: DatasetConfig, dataset: Dataset) -> None:
-    attributed = {
-        normalised(text)
-        for name in (GENERAL, UNDESIRED)
-        for seed in config.reference_seeds
-        for text in dataset.references(name, seed)
-    }
-    shown = [prompt for prompts in dataset.prompts.values() for prompt in prompts]
-    leaked = sum(normalised(prompt) in attributed for prompt in shown)
-    if leaked:
-        raise UserError(
-            f"{leaked} of {len(shown)} evaluation prompts are also reference texts: remove them, "
-            "or set evaluation.in_sample=true, which marks every number as in-sample"
+def _without_leak(dataset: Dataset, config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
+    if not evaluation.in_sample:
+        attributed = (
+            text
+            for name in (GENERAL, UNDESIRED)
+            for seed in config.reference_seeds
+            for text in dataset.references(name, seed)
         )
+        refuse_leak(dataset.prompts, attributed)
+    return dataset

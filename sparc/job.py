@@ -22,8 +22,10 @@ from sparc.models import choose_device
 from sparc.pipeline import run
 from sparc.provenance import Stages, surroundings
 from sparc.report import render
+from sparc.tracking import Tracker
 
 SCHEMA_VERSION = 1
+INTERRUPTED = 130  # what a shell gives for a command that Ctrl-C ended
 _log = logging.getLogger(__name__)
 
 
@@ -59,8 +61,18 @@ def execute(config: Config, folder: Path) -> int:
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own; ours say more
     if config.model.threads is not None:
         torch.set_num_threads(config.model.threads)
+    tracker, code = Tracker(config.tracking, folder), INTERRUPTED
+    try:
+        code = _attempt(config, folder, tracker)
+        return code
+    finally:
+        tracker.finish(code)
+
+
+def _attempt(config: Config, folder: Path, tracker: Tracker) -> int:
+    """The job itself; results.json is written however it ends, before W&B hears of the end."""
     started, clock = datetime.datetime.now(datetime.UTC).isoformat(), time.perf_counter()
-    stages = Stages()
+    stages = Stages(listener=tracker.progress)
     parts: dict[str, Any] = {}
 
     def finish(status: str, reason: str | None) -> dict[str, Any]:
@@ -71,6 +83,7 @@ def execute(config: Config, folder: Path) -> int:
         return results
 
     try:
+        tracker.start()
         parts = run(config, folder, stages)
         results = finish("ok", None)
         if "verdict" in results:

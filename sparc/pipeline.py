@@ -5,162 +5,157 @@ function of its own module. The baseline, the random control and (where the trut
 oracle are measured exactly as the pruned model is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sparc.artifacts import write_json, write_lines
-from sparc.attribution import attribute
+from sparc.attribution import attribute, attribute_shard
+from sparc.circuits.files import write_contrast
 from sparc.config import Config
-from sparc.console import progress
-from sparc.datasets import Dataset, load_dataset
-from sparc.evaluation.comparison import Arms, compare
-from sparc.evaluation.measure import Measurement, completion_records, load_scorers, measure
-from sparc.evaluation.perplexity import assert_sane_baseline
+from sparc.datasets import Dataset, fitted, load_dataset
+from sparc.evaluation.arms import Arms, completions_in_all, measure_arms
+from sparc.evaluation.baseline import measured_baseline
+from sparc.evaluation.comparison import compare
+from sparc.evaluation.measure import Bench
+from sparc.evaluation.scoring import load_scorers
 from sparc.evaluation.verdict import verdict
 from sparc.models import Model, load_model
 from sparc.provenance import Stages
+from sparc.pruning.from_file import read_selection
 from sparc.pruning.localisation import localisation
 from sparc.pruning.removal import removed
 from sparc.pruning.saving import save_corrected_model
-from sparc.pruning.selection import Neuron, layer_matched, lowest, per_layer
-from sparc.references import ReferenceSet, reference_sets
+from sparc.pruning.selection import Neuron, lowest
+from sparc.references import reference_sets
+from sparc.report.explanations import explain
+from sparc.results import (
+    NO_SCORES,
+    completions,
+    describe_evaluation,
+    describe_model,
+    describe_selection,
+    neuron_records,
+)
 from sparc.score_report import score_contrast, score_report
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """Neurons in the order in which they go: `amount` of them, more where a curve asks for it.
+
+    contrast: [layers, neurons] that ranks them; None where they come from a file.
+    """
+
+    neurons: Sequence[Neuron]
+    amount: int
+    contrast: torch.Tensor | None = None
+
+    @property
+    def selection(self) -> Sequence[Neuron]:
+        return self.neurons[: self.amount]
 
 
 def run(config: Config, folder: Path, stages: Stages) -> dict[str, Any]:
     """Run the experiment; artifacts go to `folder`, the returned parts to results.json.
 
-    With `stage=attribute` it ends when the scores are in the cache.
+    With `stage=attribute` it ends when the scores (or the shard's part) are in the cache.
     """
     with stages.stage("load"):
         dataset = load_dataset(config.dataset, config.evaluation)
         model = load_model(config.model, config.device)
-        references = reference_sets(model, dataset, config.dataset)
-    write_lines(folder / "references.jsonl", (r for s in references for r in s.records()))
+        dataset = fitted(dataset, model, config.dataset, config.evaluation)
+    results: dict[str, Any] = {"model": describe_model(model), "score_report": NO_SCORES}
+    if config.pruning.method == "from_file" and config.stage == "all":
+        neurons = read_selection(config.pruning.path or "", model)
+        ranking = _Ranking(neurons, len(neurons))
+    else:
+        found, ranked = _rank(config, model, dataset, folder, stages)
+        results |= found
+        if ranked is None or config.stage == "attribute":
+            return results
+        ranking = ranked
+    contrast, selection = ranking.contrast, ranking.selection
+    write_json(folder / "neurons.json", neuron_records(selection, contrast))
+    if contrast is not None:
+        write_contrast(folder / "contrast.safetensors", contrast)
+    results["selection"] = describe_selection(config, model, selection)
+    results["localisation"] = None
+    if contrast is not None and model.planted:
+        results["localisation"] = localisation(contrast, model.planted)
 
-    with stages.stage("attribution") as record:
-        contrast, report, record["cached"] = _attribute(config, model, references)
-    results: dict[str, Any] = {"model": _describe(model), "score_report": report}
-    if config.stage == "attribute":
-        return results
-
-    selection = lowest(contrast, config.pruning.num_neurons, config.pruning.layers)
-    write_json(folder / "neurons.json", _neurons(selection, contrast))
-    results["selection"] = _describe_selection(config, model, selection)
-    results["localisation"] = localisation(contrast, model.planted) if model.planted else None
-
-    with stages.stage("evaluation"):
-        arms = _measure_arms(config, model, dataset, selection)
-    write_lines(folder / "completions.jsonl", _completions(config, dataset, arms))
+    bench, measured = _evaluate(config, model, dataset, ranking, stages)
+    arms = measured[ranking.amount]
+    write_lines(folder / "completions.jsonl", completions(config, dataset, arms))
     with stages.stage("statistics"):
-        trees, found = compare(arms, config.evaluation, config.dataset, config.seed)
-    results |= {"evaluation": _describe_evaluation(config), **trees, "curve": []}
-    results["verdict"] = verdict(found)
+        trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
+        curve = _curve(config, measured)
+    described = describe_evaluation(config, bench, arms, findings)
+    results |= {"evaluation": described, **trees, "curve": curve, "verdict": verdict(findings)}
     if config.pruning.save_model:
         with stages.stage("save"), removed(model, selection):
             save_corrected_model(model, selection, results, folder / "corrected_model")
     return results
 
 
-def _attribute(
-    config: Config, model: Model, references: Sequence[ReferenceSet]
-) -> tuple[torch.Tensor, dict[str, Any], bool]:
+def _rank(
+    config: Config, model: Model, dataset: Dataset, folder: Path, stages: Stages
+) -> tuple[dict[str, Any], _Ranking | None]:
+    """Attribute the references and rank the neurons by contrast; None while shards are missing."""
+    references = reference_sets(model, dataset, config.dataset)
+    write_lines(folder / "references.jsonl", (r for s in references for r in s.records()))
+    cache = Path(config.paths.cache)
     samples = sum(len(reference_set.texts) for reference_set in references)
-    with progress("attribution: reference samples", samples) as advance:
-        scores, cached = attribute(
-            model, references, config.attribution, Path(config.paths.cache), advance
-        )
-    return score_contrast(scores), score_report(scores, config.pruning.num_neurons), cached
+    with (
+        stages.stage("attribution") as record,
+        stages.progress("attribution: reference samples", samples) as advance,
+    ):
+        if config.attribution.shard is not None:
+            missing = attribute_shard(model, references, config.attribution, cache, advance)
+            if missing:
+                return {"missing_shards": missing}, None
+        scores, record["cached"] = attribute(model, references, config.attribution, cache, advance)
+    contrast, amount = score_contrast(scores), config.pruning.num_neurons
+    neurons = lowest(contrast, max([amount, *config.pruning.curve]), config.pruning.layers)
+    ranking = _Ranking(neurons, amount, contrast)
+    if config.stage == "all":
+        with stages.stage("explanations"):
+            explained = explain(
+                model, references, scores, contrast, ranking.selection, config.attribution
+            )
+        write_json(folder / "explanations.json", explained)
+    return {"score_report": score_report(scores, amount, config.pruning.layers)}, ranking
 
 
-def _measure_arms(
-    config: Config, model: Model, dataset: Dataset, selection: Sequence[Neuron]
-) -> Arms:
-    """Baseline, pruned, random draws and oracle, on the same prompts and random streams."""
-    evaluation = config.evaluation
-    scorers = load_scorers(evaluation, dataset, model.device, Path(config.paths.cache))
-    draws = [
-        layer_matched(selection, model.neurons_per_layer, (config.seed, draw))
-        for draw in range(evaluation.random_draws)
-    ]
-    prompts = sum(len(each) for each in dataset.prompts.values())
-    total = prompts * evaluation.sampling.samples * (2 + len(draws) + (model.planted is not None))
-    with progress("evaluation: completions", total) as advance:
-
-        def measured(neurons: Sequence[Neuron]) -> Measurement:
-            with removed(model, neurons):
-                return measure(model, dataset, evaluation, scorers, config.seed, advance)
-
-        baseline = measured(())
-        for name, text in baseline.texts.items():
-            assert_sane_baseline(name, text)
-        return Arms(
-            baseline=baseline,
-            pruned=measured(selection),
-            draws=[measured(draw) for draw in draws],
-            oracle=measured(model.planted) if model.planted else None,
-        )
+def _evaluate(
+    config: Config, model: Model, dataset: Dataset, ranking: _Ranking, stages: Stages
+) -> tuple[Bench, Mapping[int, Arms]]:
+    """amount -> baseline, pruned, random draws and oracle, all on the same prompts."""
+    cache, evaluation = Path(config.paths.cache), config.evaluation
+    amounts = sorted({ranking.amount, *config.pruning.curve})
+    with stages.stage("baseline") as record:
+        device = evaluation.scorer_device
+        device = str(model.device) if device == "auto" else device
+        scorers = load_scorers(evaluation, dataset, device, cache)
+        bench = Bench(model, dataset, evaluation, scorers, config.seed)
+        with stages.progress("baseline: completions", bench.completions) as advance:
+            baseline, record["cached"] = measured_baseline(bench, cache, advance)
+    with stages.stage("evaluation"):
+        total = completions_in_all(bench, len(amounts))
+        with stages.progress("evaluation: completions", total) as advance:
+            selections = [ranking.neurons[:amount] for amount in amounts]
+            arms = measure_arms(bench, baseline, selections, advance)
+    return bench, dict(zip(amounts, arms, strict=True))
 
 
-def _completions(config: Config, dataset: Dataset, arms: Arms) -> Iterator[dict[str, Any]]:
-    named: list[tuple[str, int | None, Measurement]] = [
-        ("baseline", None, arms.baseline),
-        ("pruned", None, arms.pruned),
-    ]
-    named += [("random", draw, measurement) for draw, measurement in enumerate(arms.draws)]
-    if arms.oracle is not None:
-        named.append(("oracle", None, arms.oracle))
-    for arm, draw, measurement in named:
-        yield from completion_records(
-            measurement,
-            dataset.prompts,
-            config.evaluation.scorers[0],
-            arm=arm,
-            seed=config.seed,
-            draw=draw,
-        )
-
-
-def _neurons(selection: Sequence[Neuron], contrast: torch.Tensor) -> list[dict[str, Any]]:
-    return [
-        {"layer": layer, "index": index, "score": float(contrast[layer, index])}
-        for layer, index in selection
-    ]
-
-
-def _describe(model: Model) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "source": model.source,
-        "fingerprint": model.fingerprint,
-        "parameters": sum(p.numel() for p in model.network.parameters()),
-        "neurons": model.num_neurons,
-    }
-
-
-def _describe_selection(
-    config: Config, model: Model, selection: Sequence[Neuron]
-) -> dict[str, Any]:
-    return {
-        "method": config.attribution.name,
-        "granularity": config.pruning.method,
-        "num_pruned": len(selection),
-        "fraction": len(selection) / model.num_neurons,
-        "per_layer": per_layer(selection, len(model.blocks)),
-    }
-
-
-def _describe_evaluation(config: Config) -> dict[str, Any]:
-    evaluation = config.evaluation
-    return {
-        "in_sample": evaluation.in_sample,
-        "split": evaluation.split,
-        "threshold": evaluation.threshold,
-        "scorers": list(evaluation.scorers),
-        "primary_metric": f"toxicity.{config.dataset.primary_metric}",
-        "k": evaluation.sampling.samples,
-        "n_prompts": evaluation.prompts,
-    }
+def _curve(config: Config, measured: Mapping[int, Arms]) -> list[dict[str, Any]]:
+    """One entry for each amount of `pruning.curve`, equal to what separate runs find."""
+    curve = []
+    for amount in config.pruning.curve:
+        trees, _ = compare(measured[amount], config.evaluation, config.dataset, config.seed)
+        point = {name: trees[name] for name in ("pruned", "change", "control")}
+        curve.append({"num_neurons": amount, **point})
+    return curve

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from sparc.console import progress
 
 _PACKAGES = ("torch", "transformers", "lxt", "detoxify", "datasets", "hydra-core", "numpy", "scipy")
 
@@ -63,11 +65,34 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def _nobody(_description: str, _done: int, _total: int) -> None:
+    """Listens to no progress."""
+
+
 @dataclass
 class Stages:
-    """What each stage took, in order."""
+    """What each stage took, in order.
+
+    listener: told of progress as (description, done, total), besides the terminal.
+    """
 
     done: list[dict[str, Any]] = field(default_factory=list)
+    listener: Callable[[str, int, int], None] = _nobody
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show progress to the terminal and the listener; yields `advance(count)`."""
+        done = 0
+
+        with progress(description, total) as advance:
+
+            def tell(count: int) -> None:
+                nonlocal done
+                done += count
+                advance(count)
+                self.listener(description, done, total)
+
+            yield tell
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,7 @@ def measurement(seed=0, prompts=80, samples=4):
         name: SimpleNamespace(nll=tokens * rng.normal(3, 0.2, 60), tokens=tokens)
         for name in ("general", "benign", "undesired")
     }
-    return SimpleNamespace(texts=texts, scores=scores, repetition=repetition)
+    return SimpleNamespace(texts=texts, scores=scores, repetition=repetition, accuracies={})
 
 
 def found(measured):

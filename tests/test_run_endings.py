@@ -71,3 +71,23 @@ def test_a_sweep_shares_one_attribution(tmp_path: Path) -> None:
     ]
     assert sorted(cached) == [False, True]
     assert sorted(results_of(job)["selection"]["num_pruned"] for job in jobs) == [4, 8]
+
+
+def test_a_report_is_rendered_again_without_a_model(tmp_path: Path) -> None:
+    assert sparc(*QUICK, "evaluation.random_draws=1", home=tmp_path).returncode == 0
+    (folder,) = run_folders(tmp_path)
+    page = (folder / "report.html").read_bytes()
+    (folder / "report.html").write_text("lost")
+    # torch is out of reach: whoever imports it fails.
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch for a report')")
+    done = sparc("stage=report", f"run={folder}", home=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report.html").read_bytes() == page
+    assert run_folders(tmp_path) == [folder]
+
+
+def test_a_report_needs_a_finished_run(tmp_path: Path) -> None:
+    for override in ("run=null", f"run={tmp_path}"):
+        done = sparc("stage=report", override, home=tmp_path)
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1

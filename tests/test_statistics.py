@@ -95,6 +95,15 @@ def test_difference_covers_and_finds_what_random_draws_do_not_do():
     assert np.mean(found) > 0.99
 
 
+def test_few_units_that_differ_do_not_blow_up_the_interval():
+    before = np.full((80, 4), 0.99)
+    after = before.copy()
+    before[0], after[1] = 0.05, 0.95
+    arms = [toxicity(scores, 0.5)["expected_max"] for scores in (before, after)]
+    low, high = change(arms[0], [arms[1]], seed=0)["ci95"]
+    assert -0.1 < low < 0.0115 < high < 0.1
+
+
 def test_summary_of_a_published_result():
     assert paired_z_test(93, 0.393, 0.356, 0.0526, 0.0) == pytest.approx(0.34, abs=0.005)
     assert paired_z_test(93, 0.393, 0.356, 0.0526, 0.6) == pytest.approx(0.13, abs=0.005)

@@ -1,11 +1,11 @@
 """From the measurements of all arms to the trees of results.json."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sparc.config import DatasetConfig, EvaluationConfig
 from sparc.datasets import UNDESIRED
+from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Measurement
 from sparc.evaluation.metrics import Path, metrics, tree, values
 from sparc.evaluation.statistics import (
@@ -21,20 +21,6 @@ from sparc.evaluation.verdict import Budget, Findings, findings
 Metrics = dict[Path, Metric]
 
 
-@dataclass(frozen=True)
-class Arms:
-    """The measurements of one comparison, all on the same prompts, texts and random streams.
-
-    draws: layer-matched random neurons removed, one measurement a draw. oracle: exactly the
-    neurons a behaviour is known to live in removed; None where they are not known.
-    """
-
-    baseline: Measurement
-    pruned: Measurement
-    draws: Sequence[Measurement] = field(default_factory=tuple)
-    oracle: Measurement | None = None
-
-
 def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
     result = values(found)
     for name, text in measurement.texts.items():
@@ -46,8 +32,9 @@ def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
     return result
 
 
-def _over(paths: Metrics, leaf: Callable[[Path], Change]) -> dict[str, Any]:
-    return tree({path: leaf(path) for path in paths})
+def _over(base: Metrics, arms: Sequence[Metrics], leaf: Callable[[Path], Change]) -> dict[str, Any]:
+    """A leaf for each metric of `base`; None where it was not measured in all of `arms`."""
+    return tree({path: leaf(path) if all(path in arm for arm in arms) else None for path in base})
 
 
 def _random_control(
@@ -55,14 +42,19 @@ def _random_control(
 ) -> dict[str, Any] | None:
     if not draws:
         return None
-    arms = {path: [draw[path] for draw in draws] for path in base}
-    own, others = selected[primary].value, [metric.value for metric in arms[primary]]
+
+    def arms(path: Path) -> list[Metric]:
+        return [draw[path] for draw in draws]
+
+    own, others = selected[primary].value, [metric.value for metric in arms(primary)]
     known = [value for value in others if value is not None]
     rank = random_rank(own, known) if own is not None and len(known) == len(draws) else None
     return {
         "draws": len(draws),
-        "change": _over(base, lambda p: change(base[p], arms[p], **how)),
-        "difference": _over(base, lambda p: difference(base[p], selected[p], arms[p], **how)),
+        "change": _over(base, draws, lambda p: change(base[p], arms(p), **how)),
+        "difference": _over(
+            base, [selected, *draws], lambda p: difference(base[p], selected[p], arms(p), **how)
+        ),
         "rank": None if rank is None else vars(rank),
     }
 
@@ -70,6 +62,12 @@ def _random_control(
 def prompts_named(config: EvaluationConfig) -> str:
     """Which prompts the numbers come from, in the words of the verdict."""
     return "in-sample (attributed)" if config.in_sample else config.split.replace("_", "-")
+
+
+def _named(config: EvaluationConfig, dataset: DatasetConfig) -> str:
+    """What the primary metric is called in the verdict."""
+    kind = "repetition" if config.scorers[0] == "repetition" else "toxicity"
+    return f"{kind} {dataset.primary_metric}".replace("_", " ")
 
 
 def compare(
@@ -93,12 +91,13 @@ def compare(
     primary = ("toxicity", dataset.primary_metric)
     base, pruned = measured(arms.baseline), measured(arms.pruned)
     draws = [measured(draw) for draw in arms.draws]
-    changed = _over(base, lambda p: change(base[p], [pruned[p]], **how))
+    changed = _over(base, [pruned], lambda p: change(base[p], [pruned[p]], **how))
     random = _random_control(base, pruned, draws, primary, how)
     oracle = None
     if arms.oracle is not None:
         known = measured(arms.oracle)
-        oracle = {"change": _over(base, lambda p: change(base[p], [known[p]], **how))}
+        changes = _over(base, [known], lambda p: change(base[p], [known[p]], **how))
+        oracle = {"change": changes}
     found = findings(
         changed,
         random and random["difference"],
@@ -108,6 +107,8 @@ def compare(
         undesired=UNDESIRED,
         neutral=dataset.neutral_category or "",
         budget=Budget(**vars(config.budget)),
+        metric=_named(config, dataset),
+        failed=arms.pruned.failed,
     )
     trees = {
         "baseline": _values(base, arms.baseline),

@@ -1,27 +1,27 @@
 """Measuring one arm: the model as it is now, whatever was removed from it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sparc.config import EvaluationConfig
 from sparc.datasets import Dataset
 from sparc.errors import UserError
 from sparc.evaluation.completions import Sampling, complete
-from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
-from sparc.evaluation.perplexity import TextNLL, text_nll
+from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, text_nll
 from sparc.evaluation.repetition import repetition
-from sparc.evaluation.scorers import Scorer, detoxify_scorer, lexicon_scorer
-from sparc.locations import EMBEDDED, EMBEDDED_CLASSIFIER
+from sparc.evaluation.scorers import Scorer
 from sparc.models import Model
 
 Array = NDArray[np.float64]
-_SCORER_BATCH = 256
+Advance = Callable[[int], None]
+
+
+def _silent(_count: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -30,58 +30,93 @@ class Measurement:
 
     texts: name -> likelihoods by window. completions: category -> [prompt][sample].
     scores: scorer -> category -> [prompts, samples] in [0, 1], NaN for an empty completion.
-    repetition: category -> statistic -> [prompts, samples].
+    repetition: category -> statistic -> [prompts, samples]. failed: category -> completions that
+    could not be made (they are empty). accuracies: "task/metric" -> [documents].
     """
 
     texts: Mapping[str, TextNLL]
     completions: Mapping[str, list[list[str]]]
     scores: Mapping[str, Mapping[str, Array]]
     repetition: Mapping[str, Mapping[str, Array]]
+    failed: Mapping[str, int] = field(default_factory=dict)
+    accuracies: Mapping[str, Array] = field(default_factory=dict)
+
+    def empty(self) -> dict[str, int]:
+        """category -> completions without a word, failed ones left out."""
+        return {
+            category: sum(not text.strip() for samples in said for text in samples)
+            - self.failed.get(category, 0)
+            for category, said in self.completions.items()
+        }
 
 
-def load_scorers(
-    config: EvaluationConfig, dataset: Dataset, device: torch.device, cache: Path
-) -> dict[str, Scorer]:
-    """The scorers that `evaluation.scorers` names, the primary one first.
+@dataclass(frozen=True)
+class Bench:
+    """Everything an arm is measured with; `seed` is the root of every completion's own stream."""
 
-    Raises UserError where a scorer's weights are missing or the data set has no lexicon.
+    model: Model
+    dataset: Dataset
+    config: EvaluationConfig
+    scorers: Mapping[str, Scorer]
+    seed: int
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(**vars(self.config.sampling))
+
+    @property
+    def completions(self) -> int:
+        """How many completions one arm makes."""
+        prompts = sum(len(each) for each in self.dataset.prompts.values())
+        return prompts * self.config.sampling.samples
+
+
+def measure_baseline(bench: Bench, advance: Advance = _silent) -> Measurement:
+    """The unpruned model. Raises UserError where it does not model one of the texts at all."""
+    texts = _likelihoods(bench)
+    for name, text in texts.items():
+        assert_sane_baseline(name, text)
+    said = {
+        category: _complete(bench, prompts, advance)
+        for category, prompts in bench.dataset.prompts.items()
+    }
+    return _measurement(bench, texts, said, {})
+
+
+def measure(bench: Bench, advance: Advance = _silent) -> Measurement:
+    """The model with neurons removed.
+
+    Completions that fail stop the run, or are empty and counted, as `evaluation.on_failure` says.
+    `advance(count)` is called as completions are done.
     """
-
-    def detoxify() -> Scorer:
-        source: str | Path = config.detoxify
-        if source == EMBEDDED:
-            source = detoxify_checkpoint(EMBEDDED_CLASSIFIER, cache / "detoxify")
-        return detoxify_scorer(source, device=str(device), batch_size=_SCORER_BATCH)
-
-    def lexicon() -> Scorer:
-        if dataset.lexicon is None:
-            raise UserError("evaluation.scorers=lexicon: this data set has no lexicon")
-        return lexicon_scorer(*dataset.lexicon)
-
-    makers = {"detoxify": detoxify, "lexicon": lexicon}
-    return {name: makers[name]() for name in config.scorers}
+    said: dict[str, list[list[str]]] = {}
+    failed: dict[str, int] = {}
+    for category, prompts in bench.dataset.prompts.items():
+        said[category], failed[category] = _whatever_can_be(bench, prompts, advance)
+    return _measurement(bench, _likelihoods(bench), said, failed)
 
 
-def _score(scorer: Scorer, completions: list[list[str]]) -> Array:
-    flat = [completion for samples in completions for completion in samples]
-    return np.asarray(scorer(flat), dtype=np.float64).reshape(len(completions), -1)
-
-
-def measure(
-    model: Model,
-    dataset: Dataset,
-    config: EvaluationConfig,
-    scorers: Mapping[str, Scorer],
-    seed: int,
-    advance: Callable[[int], None] = lambda _count: None,
+def _measurement(
+    bench: Bench,
+    texts: Mapping[str, TextNLL],
+    said: Mapping[str, list[list[str]]],
+    failed: Mapping[str, int],
 ) -> Measurement:
-    """Perplexity of every text, completions of every prompt, and their scores.
+    return Measurement(
+        texts=texts,
+        completions=said,
+        scores={
+            name: {category: _score(scorer, each) for category, each in said.items()}
+            for name, scorer in bench.scorers.items()
+        },
+        repetition={category: repetition(each) for category, each in said.items()},
+        failed=failed,
+    )
 
-    `seed` is the root of every completion's own random stream, so that two arms measured with
-    one seed draw from the same numbers. `advance(count)` is called as completions are done.
-    """
-    sampling = Sampling(**vars(config.sampling))
-    texts = {
+
+def _likelihoods(bench: Bench) -> dict[str, TextNLL]:
+    model, config = bench.model, bench.config
+    return {
         name: text_nll(
             model.network,
             model.tokenizer,
@@ -89,33 +124,53 @@ def measure(
             convention=config.perplexity.convention,
             max_length=config.perplexity.max_length or model.max_length,
             stride=config.perplexity.stride,
-            batch_tokens=config.batch_tokens,
-            append_eos=dataset.append_eos,
+            batch_tokens=config.perplexity.batch_tokens,
+            append_eos=bench.dataset.append_eos,
             bos_every_window=model.family.bos_every_window,
         )
-        for name, documents in dataset.texts.items()
+        for name, documents in bench.dataset.texts.items()
     }
-    completions = {
-        category: complete(
-            model.network,
-            model.tokenizer,
-            prompts,
-            sampling,
-            seed=seed,
-            batch_tokens=config.batch_tokens,
-            progress=advance,
-        )
-        for category, prompts in dataset.prompts.items()
-    }
-    return Measurement(
-        texts=texts,
-        completions=completions,
-        scores={
-            name: {c: _score(scorer, said) for c, said in completions.items()}
-            for name, scorer in scorers.items()
-        },
-        repetition={category: repetition(said) for category, said in completions.items()},
+
+
+def _complete(bench: Bench, prompts: Sequence[str], advance: Advance) -> list[list[str]]:
+    return complete(
+        bench.model.network,
+        bench.model.tokenizer,
+        prompts,
+        bench.sampling,
+        seed=bench.seed,
+        batch_tokens=bench.config.batch_tokens,
+        progress=advance,
     )
+
+
+def _whatever_can_be(
+    bench: Bench, prompts: Sequence[str], advance: Advance
+) -> tuple[list[list[str]], int]:
+    """Completions [prompt][sample], empty where they fail, and how many failed.
+
+    The baseline took the same prompts, so what fails here is the model without its neurons.
+    """
+    try:
+        return _complete(bench, prompts, advance), 0
+    except UserError as error:
+        if bench.config.on_failure == "stop":
+            raise UserError(
+                f"after removing neurons: {error} (evaluation.on_failure=count goes on)"
+            ) from error
+    said, failed = [], 0
+    for prompt in prompts:  # a prompt's completions are the same alone and among others
+        try:
+            said += _complete(bench, [prompt], _silent)
+        except UserError:
+            said.append([""] * bench.config.sampling.samples)
+            failed += bench.config.sampling.samples
+    return said, failed
+
+
+def _score(scorer: Scorer, completions: list[list[str]]) -> Array:
+    flat = [completion for samples in completions for completion in samples]
+    return np.asarray(scorer(flat), dtype=np.float64).reshape(len(completions), -1)
 
 
 def completion_records(

@@ -41,6 +41,8 @@ class Measurement(Protocol):
     def scores(self) -> Mapping[str, Mapping[str, Array]]: ...
     @property
     def repetition(self) -> Mapping[str, Mapping[str, Array]]: ...
+    @property
+    def accuracies(self) -> Mapping[str, Array]: ...
 
 
 def metrics(
@@ -49,7 +51,8 @@ def metrics(
     """All metrics of a measurement by path.
 
     `toxicity` is the primary scorer's on prompts of the category `undesired`, `scorers.<name>` the
-    other scorers' there, `by_category.<category>` the primary scorer's elsewhere and there.
+    other scorers' there, `by_category.<category>` the primary scorer's elsewhere and there, with
+    the rate of empty completions; `lm_eval.<task>.<metric>` are accuracies over documents.
     `threshold`: the score from which a completion counts for `rate`.
     """
     found: dict[Path, Metric] = {
@@ -60,6 +63,7 @@ def metrics(
             for statistic, metric in toxicity(scores, threshold).items():
                 if scorer == primary:
                     found["by_category", category, "toxicity", statistic] = metric
+                    found["by_category", category, "empty", "rate"] = mean(np.isnan(scores))
                 if category == undesired:
                     prefix = () if scorer == primary else ("scorers", scorer)
                     found[(*prefix, "toxicity", statistic)] = metric
@@ -69,6 +73,9 @@ def metrics(
             found["by_category", category, "repetition", name] = metric
             if category == undesired:
                 found["repetition", name] = metric
+    for name, values in measurement.accuracies.items():
+        task, _, metric_name = name.rpartition("/")
+        found["lm_eval", task, metric_name] = mean(values[:, None])
     return found
 
 

@@ -21,6 +21,7 @@ LEVEL = 0.95
 # As in the "plus four" interval for proportions (Agresti & Coull 1998) the variance is taken with
 # four more completions, in which the arms have changed places; with no effect this does nothing.
 PSEUDO_SAMPLES = 4.0
+LEAST_VARIANCE = 0.1  # of a bootstrap replicate, as a share of the sample's
 
 # Mean moments of a pair (numerator u, baseline b) are kept as [u, b, uu, ub, bb]; these matrices
 # give the moments of the pair with its arms swapped: (-u, b + u) where the numerator is
@@ -183,8 +184,11 @@ def _studentised(pair: Pair, seed: int, resamples: int) -> Array:
     """Bootstrap replicates [resamples] of (u - ratio b) / standard error, centred at zero."""
     ratio = pair.top / pair.bottom if pair.bottom else 0.0
     means = _bootstrap_weights(seed, len(pair.numerator), resamples) @ pair.moments()
-    uu, ub, bb = pair.covariances(means)
-    variance = np.maximum(uu - 2 * ratio * ub + ratio * ratio * bb, 0)
+    uu, ub, bb = pair.covariances(np.vstack([means, pair.moments().mean(0)]))
+    variances = np.maximum(uu - 2 * ratio * ub + ratio * ratio * bb, 0)
+    # Where few units differ, a resample can miss them all: its variance says nothing then, and
+    # the replicate would explode.
+    variance = np.maximum(variances[:-1], LEAST_VARIANCE * variances[-1])
     centre = pair.numerator.mean() - ratio * pair.baseline.mean()
     shift = means[:, 0] - ratio * means[:, 1] - centre
     if pair.between > 0:

@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from numpy.typing import NDArray
 
 from sparc.errors import UserError
+from sparc.evaluation.repetition import uniqueness
 
 Scorer = Callable[[Sequence[str]], NDArray[np.float64]]
 
@@ -98,6 +99,14 @@ def lexicon_scorer(
         return found
 
     return _in_chunks(score, batch_size=1024)
+
+
+def repetition_scorer() -> Scorer:
+    """1 - Response Uniqueness Ratio (distinct words / words; SparC3, appendix F.2).
+
+    So the paper's r <= 0.5 is a score from 0.5 on.
+    """
+    return _in_chunks(lambda texts: [1 - uniqueness(text.split()) for text in texts], 1024)
 
 
 def _in_chunks(score: Callable[[list[str]], list[float]], batch_size: int) -> Scorer:

@@ -46,6 +46,17 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
     )
 
 
+def figures(results: Mapping[str, Any], folder: Path) -> list[Figure]:
+    """The charts of the report, in its order, from the same artifacts."""
+    artifacts = read_artifacts(folder)
+    category = _undesired_category(results, artifacts.config)
+    return [
+        *_behaviour_figures(results, artifacts, category),
+        *_cost_figures(results),
+        *_neuron_figures(results, artifacts.explanations),
+    ]
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(

@@ -1,0 +1,1 @@
+"""Behaviours from files: one's own prompts, toxicity, repetition."""

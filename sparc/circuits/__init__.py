@@ -1,0 +1,1 @@
+"""Circuits of several runs beside each other: which neurons they share, and how often by chance."""

@@ -1,0 +1,23 @@
+"""The whole contrast of a run, kept beside the selection that was made from it."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+
+from sparc.artifacts import whole
+
+CONTRAST_FILE = "contrast.safetensors"
+
+
+def write_contrast(path: Path, contrast: torch.Tensor) -> None:
+    """Write `contrast` [layers, neurons] as float64, whole or not at all."""
+    with whole(path) as temporary:
+        # as bytes: safetensors' own writing of files lets nobody else read them
+        temporary.write_bytes(save({"contrast": contrast.to("cpu", torch.float64).contiguous()}))
+
+
+def read_contrast(path: Path) -> torch.Tensor:
+    """Read what `write_contrast` wrote."""
+    tensor: torch.Tensor = load(path.read_bytes())["contrast"]
+    return tensor

@@ -1,0 +1,138 @@
+"""`python -m sparc.compare RUN_A RUN_B ...`: which neurons runs share, and whether by chance."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sparc.artifacts import write_json, write_text
+from sparc.circuits.comparison import Comparison, as_json, compare_circuits, letters
+from sparc.circuits.pictures import comparison_figures, p_value, rho
+from sparc.circuits.runs import Circuit, read_circuits
+from sparc.digests import digest
+from sparc.errors import UserError
+from sparc.report import numbers
+from sparc.report.standalone import figure_card, numbers_table, page
+from sparc.report.svg import tag
+
+_LISTED = 12  # shared neurons on the terminal; comparison.json has all
+_COLUMNS = ["runs", "shared", "Jaccard", "by chance", "p", "p in layers", "rank corr."]
+_NOTE = (
+    "by chance: expected of random selections of the same sizes. p: chance that those share as "
+    "much or more; in layers: with the same number in every layer as well. rank corr.: Spearman's "
+    "rho of the contrasts."
+)
+
+
+def _row(each: Comparison) -> list[str]:
+    found = each.overlap
+    return [
+        letters(each.members),
+        str(found.shared),
+        numbers.MISSING if found.jaccard is None else f"{found.jaccard:.3f}",
+        f"{found.expected:.2f}",
+        p_value(found.p_value),
+        p_value(found.p_value_in_layers),
+        rho(each.correlation.overall if each.correlation else None),
+    ]
+
+
+def _layer_rows(each: Comparison) -> list[list[str]]:
+    per_layer = each.correlation.per_layer if each.correlation else {}
+    return [
+        [
+            str(layer.layer),
+            " ".join(map(str, layer.sizes)),
+            str(layer.shared),
+            f"{layer.expected:.2f}",
+            p_value(layer.p_value),
+            rho(per_layer.get(layer.layer)),
+        ]
+        for layer in each.overlap.per_layer
+    ]
+
+
+_LAYER_COLUMNS = ["layer", "selected", "shared", "by chance", "p", "rank corr."]
+
+
+def _legend(circuits: Sequence[Circuit]) -> list[list[str]]:
+    return [
+        [letters([i]), each.name, each.method, str(len(each.selection)), str(each.folder)]
+        for i, each in enumerate(circuits)
+    ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _show(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> None:
+    console = Console(highlight=False, markup=False)
+    for letter, name, method, selected, folder in _legend(circuits):
+        console.print(f"{letter}  {name}: {selected} neurons by {method}, {folder}", soft_wrap=True)
+    console.print(_table(_COLUMNS, [_row(each) for each in found]))
+    if len(circuits) == 2:
+        console.print(_table(_LAYER_COLUMNS, _layer_rows(found[0])))
+    neurons = found[-1].overlap.neurons
+    listed = ", ".join(f"{layer}:{index}" for layer, index in neurons[:_LISTED])
+    more = f" and {len(neurons) - _LISTED} more" if len(neurons) > _LISTED else ""
+    console.print(f"Shared by all (layer:index): {listed or 'none'}{more}", soft_wrap=True)
+    console.print(_NOTE, soft_wrap=True)
+
+
+def _page(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> str:
+    legend = numbers_table(["", "run", "method", "neurons", "directory"], _legend(circuits))
+    layered: list[Markup] = []
+    for each in found:
+        layered.append(tag("h3", {}, f"{letters(each.members)}, layer by layer"))
+        layered.append(numbers_table(_LAYER_COLUMNS, _layer_rows(each)))
+    cards = [figure_card(figure) for figure in comparison_figures(found)]
+    return page(
+        f"{len(circuits)} circuits compared",
+        tag("header", {}, tag("h1", {}, f"{len(circuits)} circuits compared")),
+        legend,
+        numbers_table(_COLUMNS, [_row(each) for each in found]),
+        tag("p", {"class": "note"}, _NOTE),
+        tag("div", {"class": "figures two"}, *cards),
+        *layered,
+    )
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sparc.compare", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
+    parser.add_argument("--output", type=Path, help="folder for comparison.json and .html")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the runs named on the command line; 2 for a user's mistake."""
+    given = _arguments(arguments)
+    try:
+        circuits = read_circuits(given.runs)
+    except UserError as error:
+        print(f"sparc: {error}", file=sys.stderr)
+        return 2
+    found = compare_circuits(circuits)
+    key = digest([str(run.resolve()) for run in given.runs])[:10]
+    folder = given.output or Path("outputs") / "comparisons" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "comparison.json", as_json(circuits, found))
+    write_text(folder / "comparison.html", _page(circuits, found))
+    _show(circuits, found)
+    Console(highlight=False, markup=False).print(f"Comparison: {folder}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

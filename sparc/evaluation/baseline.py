@@ -1,0 +1,128 @@
+"""The baseline: measured once for each seed, kept under its content, shared by all jobs."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save_file
+
+from sparc.cache import entry_folder, fetch
+from sparc.digests import digest
+from sparc.evaluation.harness import accuracies, task_files
+from sparc.evaluation.measure import Advance, Bench, Measurement, measure_baseline
+from sparc.evaluation.perplexity import TextNLL
+from sparc.evaluation.repetition import repetition
+from sparc.evaluation.scoring import scorer_key
+
+_KIND = "baselines"
+_FORMULA_VERSION = 1
+_TEXTS, _NUMBERS = "baseline.json", "baseline.safetensors"
+
+
+def baseline_key(bench: Bench) -> dict[str, Any]:
+    """All that changes a baseline, and nothing else.
+
+    Kind of device, attention and batch size are part of it: they change the last digits, and
+    with no neuron removed nothing at all must change.
+    """
+    model, config, dataset = bench.model, bench.config, bench.dataset
+    parts = [*dataset.prompts.values(), *dataset.texts.values()]
+    documents = [text for part in parts for text in part]
+    tokens = model.tokenizer(documents, verbose=False)["input_ids"] if documents else []
+    return {
+        "model": model.fingerprint,
+        "dtype": str(model.network.dtype),
+        "attention": str(model.network.config._attn_implementation),
+        "device": model.device.type,
+        "tokens": digest(tokens),
+        "data": dataset.revision(),
+        "append_eos": dataset.append_eos,
+        "sampling": asdict(config.sampling),
+        "perplexity": asdict(config.perplexity),
+        "batch_tokens": config.batch_tokens,
+        "scorers": [scorer_key(name, config, dataset) for name in bench.scorers],
+        "lm_eval": {**asdict(config.lm_eval), "include_path": task_files(config.lm_eval)},
+        "seed": bench.seed,
+        "formula": _FORMULA_VERSION,
+    }
+
+
+def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Measurement, bool]:
+    """The baseline, and whether it was in the cache.
+
+    With `evaluation.baseline=refresh` it is measured anew. Raises UserError for a model that does
+    not model the texts at all.
+    """
+    key = baseline_key(bench)
+    if bench.config.baseline == "refresh":
+        shutil.rmtree(entry_folder(cache, _KIND, key), ignore_errors=True)
+
+    def save(folder: Path) -> None:
+        measurement = measure_baseline(bench, advance)
+        _save(measurement, accuracies(bench.model, bench.config.lm_eval), folder)
+
+    measurement, cached = fetch(cache, _KIND, key, load=_load, save=save)
+    if cached:
+        advance(bench.completions)
+    return measurement, cached
+
+
+def _save(measurement: Measurement, tasks: Any, folder: Path) -> None:
+    """Completions as JSON, numbers as safetensors under numbered names that the JSON explains."""
+    numbers: dict[str, Any] = {}
+
+    def kept(values: Any) -> str:
+        name = f"n{len(numbers)}"
+        numbers[name] = np.ascontiguousarray(values)
+        return name
+
+    texts = {
+        name: {
+            "nll": kept(text.nll),
+            "tokens": kept(text.tokens),
+            "convention": text.convention,
+            "unigram_perplexity": text.unigram_perplexity,
+        }
+        for name, text in measurement.texts.items()
+    }
+    scores = {
+        scorer: {category: kept(values) for category, values in each.items()}
+        for scorer, each in measurement.scores.items()
+    }
+    described = {
+        "texts": texts,
+        "scores": scores,
+        "completions": dict(measurement.completions),
+        "accuracies": {name: kept(values) for name, values in tasks.items()},
+    }
+    save_file(numbers, folder / _NUMBERS)
+    (folder / _TEXTS).write_text(json.dumps(described), encoding="utf-8")
+
+
+def _load(folder: Path) -> Measurement:
+    described = json.loads((folder / _TEXTS).read_text(encoding="utf-8"))
+    numbers = load((folder / _NUMBERS).read_bytes())
+
+    def named(names: Mapping[str, str]) -> dict[str, Any]:
+        return {name: numbers[where] for name, where in names.items()}
+
+    said = described["completions"]
+    return Measurement(
+        texts={
+            name: TextNLL(
+                numbers[text["nll"]],
+                numbers[text["tokens"]],
+                text["convention"],
+                text["unigram_perplexity"],
+            )
+            for name, text in described["texts"].items()
+        },
+        completions=said,
+        scores={scorer: named(each) for scorer, each in described["scores"].items()},
+        repetition={category: repetition(each) for category, each in said.items()},
+        accuracies=named(described["accuracies"]),
+    )

@@ -1,5 +1,6 @@
 """One job: run the pipeline and leave results.json whatever happens."""
 
+import contextlib
 import datetime
 import logging
 import signal
@@ -41,13 +42,16 @@ def _interrupt_on_sigterm() -> None:
 
 
 def _describe(config: Config, started: str, seconds: float) -> dict[str, Any]:
+    device = config.device
+    with contextlib.suppress(UserError):  # a device that is not there is the failure to be told
+        device = str(choose_device(config.device))
     return {
         "name": config.name,
         "seed": config.seed,
         "config_hash": digest(content(config)),
         "started": started,
         "seconds": round(seconds, 3),
-        **surroundings(choose_device(config.device)),
+        **surroundings(device),
     }
 
 

@@ -43,11 +43,11 @@ def git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
-def surroundings(device: torch.device) -> dict[str, Any]:
+def surroundings(device: str) -> dict[str, Any]:
     """Device, node, job id and GPU names of this process."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "device": str(device),
+        "device": device,
         "gpus": gpus,
         "node": socket.gethostname(),
         "job_id": os.environ.get("SLURM_JOB_ID"),

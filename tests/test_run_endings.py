@@ -50,12 +50,22 @@ def test_a_stopped_run_says_so(stop: signal.Signals, tmp_path: Path) -> None:
 
 
 def test_a_failed_run_says_so(tmp_path: Path) -> None:
-    done = sparc(*QUICK, "evaluation.detoxify=/no/such.ckpt", home=tmp_path)
+    done = sparc(*QUICK, "evaluation.detoxify.source=/no/such.ckpt", home=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     found = results_of(run_folders(tmp_path)[0])
     assert found["status"] == "failed" and "/no/such.ckpt" in found["reason"]
+
+
+def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = sparc(*QUICK, "device=mps", home=tmp_path)
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        == "sparc: device=mps: no MPS device here; use device=cpu or device=auto"
+    )
+    assert results_of(run_folders(tmp_path)[0])["status"] == "failed"
 
 
 def test_a_sweep_shares_one_attribution(tmp_path: Path) -> None:

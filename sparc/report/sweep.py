@@ -14,8 +14,9 @@ from sparc.report.numbers import leaf
 from sparc.report.page import _asset, _environment, _policy
 from sparc.report.plain import visible
 from sparc.report.svg import Figure, picture
-from sparc.report.sweep_charts import Series, against_amount, trade_off
+from sparc.report.sweep_charts import Series, against_amount
 from sparc.report.sweep_marks import sign
+from sparc.report.sweep_trade_off import trade_off
 from sparc.sweeps.jobs import Job
 from sparc.sweeps.methods import method_names
 from sparc.sweeps.points import Point

@@ -1,0 +1,1 @@
+"""What a sweep found: its jobs, one row each, and its points, the means over seeds."""

@@ -1,0 +1,114 @@
+"""The point that a sweep recommends: chosen on validation prompts, reported on held-out ones.
+
+Candidates are points on validation prompts with a detected fall of the primary metric that is more
+than random's (where there is a random control), no damage, and a mean change of general perplexity
+within evaluation.budget.perplexity. The one with the largest fall is taken; of equals the one with
+the fewest neurons. Held-out prompts take no part in the choice, so that what is reported on them is
+not flattered by it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sparc.report.numbers import leaf
+from sparc.sweeps.points import Point
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What is recommended for one model and data set; `reason` says why nothing is, else None.
+
+    chosen: the point on validation prompts; reported: the same one on held-out prompts.
+    """
+
+    model: str
+    dataset: str
+    chosen: Point | None
+    reported: Point | None
+    reason: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The recommendation for sweep.json; its points by method, amount and verdict."""
+
+        def brief(point: Point | None) -> dict[str, Any] | None:
+            if point is None:
+                return None
+            return {
+                "method": point.method,
+                "setting": point.setting,
+                "num_neurons": point.num_neurons,
+                "split": point.split,
+                "toxicity": leaf(point.change, *point.primary),
+                "perplexity": leaf(point.change, "perplexity", "general"),
+                "verdict": point.verdict,
+            }
+
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "reason": self.reason,
+            "chosen": brief(self.chosen),
+            "reported": brief(self.reported),
+        }
+
+
+def recommendations(points: Sequence[Point]) -> list[Recommendation]:
+    """One recommendation, or the reason why there is none, for each model and data set."""
+
+    def key(point: Point) -> tuple[str, str]:
+        return point.model, point.dataset
+
+    return [
+        _recommended(*where, list(group)) for where, group in groupby(sorted(points, key=key), key)
+    ]
+
+
+def _recommended(model: str, dataset: str, points: Sequence[Point]) -> Recommendation:
+    validation = [point for point in points if point.split == "validation" and not point.in_sample]
+    held_out = {
+        (point.setting, point.num_neurons): point
+        for point in points
+        if point.split == "held_out" and not point.in_sample
+    }
+    if not validation or not held_out:
+        there = ", ".join(sorted({point.split.replace("_", "-") for point in points}))
+        reason = (
+            f"the sweep has results on {there} prompts only; a choice needs validation prompts and "
+            "its report held-out ones: add evaluation.split=validation,held_out"
+        )
+        return Recommendation(model, dataset, None, None, reason)
+    candidates = [point for point in validation if acceptable(point)]
+    if not candidates:
+        reason = (
+            "on validation prompts no point lowers the primary metric by more than random without "
+            f"damage and with general perplexity up by {100 * validation[0].budget:g}% at most"
+        )
+        return Recommendation(model, dataset, None, None, reason)
+    chosen = min(candidates, key=lambda p: (_relative(p), p.num_neurons, p.method))
+    reported = held_out.get((chosen.setting, chosen.num_neurons))
+    if reported is not None:
+        return Recommendation(model, dataset, chosen, reported, None)
+    reason = (
+        f"{chosen.num_neurons} neurons ({chosen.method}) were chosen on validation prompts, "
+        "but no job measured them on held-out ones"
+    )
+    return Recommendation(model, dataset, chosen, None, reason)
+
+
+def acceptable(point: Point) -> bool:
+    """Whether a point lowers the metric by more than random, without damage, in the budget."""
+    cost = leaf(point.change, "perplexity", "general", "relative")
+    return (
+        point.effect == "decrease"
+        and point.beats_random is not False
+        and not point.damage
+        and cost is not None
+        and cost <= point.budget
+    )
+
+
+def _relative(point: Point) -> float:
+    relative = leaf(point.change, *point.primary, "relative")
+    return float(relative)  # a detected decrease has one

@@ -1,0 +1,338 @@
+"""A sweep's summary: rows, points over seeds, what is recommended, missing jobs, hostile text."""
+
+import copy
+import csv
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from sparc.artifacts import write_json
+from sparc.report import numbers
+from sparc.report.sweep import headline, render_sweep
+from sparc.report.sweep_marks import change_axis, percent_labels
+from sparc.sweep import conclude
+from sparc.sweeps.combining import combined, combined_change, combined_value
+from sparc.sweeps.jobs import read_jobs, write_expected
+from sparc.sweeps.methods import method_names
+from sparc.sweeps.naming import job_folder
+from sparc.sweeps.points import points
+from sparc.sweeps.recommending import recommendations
+from sparc.sweeps.rows import as_csv, sorted_rows
+from sparc.sweeps.summary import read_sweep
+from tests.report_run import HOSTILE, make_run
+from tests.sweep_run import AMOUNTS, FORMULA, change, make_sweep, overrides_of, write_job
+from tests.test_report import Outline
+
+FIRST = (
+    "model,dataset,attribution,num_neurons,seed,status,toxicity_baseline,toxicity_pruned,"
+    "toxicity_relative,perplexity_relative"
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_sweep(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "sweep"))
+
+
+def _table(folder):
+    return list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))
+
+
+def test_one_row_a_job_sorted_with_the_promised_columns(folder, capsys):
+    assert conclude(folder) == 1
+    assert (folder / "sweep.csv").read_text().startswith(FIRST + ",")
+    rows = _table(folder)
+    assert len(rows) == 27
+    done = [row for row in rows if row["status"] == "ok"]
+    keys = [(row["attribution"], int(row["num_neurons"]), int(row["seed"])) for row in done]
+    assert len(done) == 24 and keys == sorted(keys)
+    first = done[0]
+    assert (first["model"], first["dataset"]) == ("tiny", "rude")
+    assert float(first["toxicity_relative"]) == pytest.approx(-0.3)
+    assert first["perplexity_relative"] == "0.008"
+    assert {len(row["toxicity_baseline"].strip("0.")) <= 6 for row in done} == {True}
+    assert sorted(row["status"] for row in rows)[:3] == ["failed", "missing", "missing"]
+    printed = capsys.readouterr()
+    assert "24 done, 1 failed, 2 missing" in printed.out
+    assert "never started" in printed.err and "sparc.log" in printed.err
+
+
+def test_the_summary_does_not_depend_on_where_the_jobs_ran(folder):
+    conclude(folder)
+    before = (folder / "sweep.csv").read_bytes()
+    for path in folder.glob("*/results.json"):
+        results = json.loads(path.read_text())
+        results["run"] |= {"node": "other", "job_id": "7", "seconds": 1e9, "started": "later"}
+        write_json(path, results)
+    conclude(folder)
+    assert (folder / "sweep.csv").read_bytes() == before
+
+
+def test_formulas_and_controls_are_harmless_in_a_spreadsheet(folder):
+    conclude(folder)
+    text = (folder / "sweep.csv").read_text()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    for row in csv.reader(io.StringIO(text)):
+        for cell in row:
+            if cell.lstrip().startswith(("=", "+", "-", "@")):
+                float(cell)  # the only cells that may begin with a sign are numbers
+    assert any(row["reason"].startswith("'" + FORMULA) for row in _table(folder))
+    assert as_csv([{"a": "\t=1", "b": -0.5, "c": True, "d": None}]) == "a,b,c,d\n'=1,-0.5,true,\n"
+
+
+def test_points_are_means_over_seeds(folder):
+    sweep = read_sweep(folder)
+    assert len(sweep.points) == 12
+    point = next(p for p in sweep.points if (p.method, p.num_neurons) == ("lrp", 16))
+    assert point.seeds == (0, 1) and point.split == "held_out"
+    leaf = point.change["toxicity"]["rate"]
+    assert leaf["relative"] == pytest.approx(-0.89)
+    assert leaf["ci95"] == pytest.approx([-0.94, -0.84])
+    assert leaf["p_value"] == pytest.approx(0.002)
+    assert point.effect == "decrease" and point.beats_random is True and not point.damage
+    assert point.verdict.startswith("On held-out prompts: toxicity rate falls by 89.0%")
+    costly = next(p for p in sweep.points if (p.method, p.num_neurons) == ("wanda", 32))
+    assert costly.damage == ("general perplexity +12.8%",)
+
+
+def test_one_seed_has_its_own_verdict(tmp_path):
+    run = make_run(tmp_path)
+    run["evaluation"] |= {"split": "held_out"}
+    write_job(tmp_path / "sweep", overrides_of("lrp", "held_out", 8, 0), run)
+    (point,) = points(read_jobs(tmp_path / "sweep").jobs)
+    assert point.verdict == run["verdict"]
+    assert point.change == run["change"] and point.pruned == run["pruned"]
+
+
+def test_combining():
+    both = combined_change([change(-0.5, 0.1, 0.02), change(-0.3, 0.3, 0.04)])
+    assert both["relative"] == pytest.approx(-0.4)
+    assert both["ci95"] == pytest.approx([-0.6, -0.2])
+    assert both["p_value"] == pytest.approx(0.06)
+    assert combined_change([change(0.1, p_value=0.9)] * 2)["p_value"] == 1.0
+    none = {**change(-0.5), "relative": None, "ci95": None, "p_value": None}
+    assert combined_change([none, change(-0.3)]) == {
+        "absolute": pytest.approx(-0.2),
+        "relative": None,
+        "ci95": None,
+        "p_value": None,
+    }
+    texts = [{"value": {"value": 1.0, "tokens": 9}}, {"value": {"value": 2.0, "tokens": 9}}]
+    assert combined(texts, combined_value) == {"value": {"value": 1.5, "tokens": 9}}
+    assert combined([{"a": None}, {"a": change(1)}], combined_change) == {"a": None}
+
+
+def test_a_curve_counts_for_each_of_its_amounts(folder):
+    path = next(folder.glob("attribution=lrp*held_out*num_neurons=8,seed=0/results.json"))
+    results = json.loads(path.read_text())
+    entry = {key: copy.deepcopy(results[key]) for key in ("pruned", "change", "control")}
+    results["curve"] = [{"num_neurons": 8, **entry}, {"num_neurons": 5, **entry}]
+    write_json(path, results)
+    found = points(read_jobs(folder).jobs)
+    assert len(found) == 13
+    new = next(p for p in found if p.num_neurons == 5)
+    assert new.seeds == (0,) and new.jobs == (path.parent.name,)
+    assert next(p for p in found if p.num_neurons == 8).seeds == (0, 1)
+
+
+def test_the_choice_is_made_on_validation_prompts(folder):
+    (found,) = recommendations(read_sweep(folder).points)
+    assert (found.chosen.method, found.chosen.num_neurons, found.chosen.split) == (
+        "lrp",
+        32,
+        "validation",
+    )
+    assert (found.reported.setting, found.reported.num_neurons) == (found.chosen.setting, 32)
+    assert found.reported.split == "held_out" and found.reason is None
+
+
+def test_held_out_results_take_no_part_in_the_choice(folder):
+    for path in folder.glob("*held_out*/results.json"):
+        results = json.loads(path.read_text())
+        if results["status"] == "ok":
+            better = results["selection"]["num_pruned"] == 8
+            results["change"]["toxicity"]["rate"] = change(-0.99 if better else 0.2)
+            write_json(path, results)
+    (found,) = recommendations(read_sweep(folder).points)
+    assert found.reported.num_neurons == 32
+    assert found.reported.effect == "increase"
+
+
+@pytest.mark.parametrize(
+    ("remove", "reason"),
+    [
+        ("*validation*", "results on held-out prompts only"),
+        ("*held_out*num_neurons=32*", "no job measured them on held-out"),
+    ],
+)
+def test_without_both_splits_nothing_is_recommended(folder, remove, reason):
+    for path in folder.glob(remove):
+        shutil.rmtree(path)
+    (found,) = recommendations(read_sweep(folder).points)
+    assert found.reported is None and reason in found.reason
+
+
+def test_nothing_acceptable_is_said(folder):
+    for path in folder.glob("*validation*/results.json"):
+        results = json.loads(path.read_text())
+        results["control"]["random"]["difference"]["toxicity"]["rate"] = change(0.0)
+        write_json(path, results)
+    (found,) = recommendations(read_sweep(folder).points)
+    assert found.chosen is None and "more than random" in found.reason
+
+
+def test_jobs_are_matched_by_what_they_change(folder, tmp_path):
+    # where it runs is no part of a job's identity
+    path = next(folder.glob("attribution=lrp*")) / ".hydra" / "overrides.yaml"
+    path.write_text(json.dumps([*json.loads(path.read_text()), "device=cpu"]))
+    missing = [job for job in read_jobs(folder).jobs if job.status == "missing"]
+    assert len(missing) == 2
+    write_expected(tmp_path / "new", [["pruning.num_neurons=4", "seed=1", "model=hf"]], [], [])
+    (job,) = read_jobs(tmp_path / "new").jobs
+    assert job.stated == {
+        "model": "hf",
+        "dataset": None,
+        "attribution": None,
+        "num_neurons": 4,
+        "seed": 1,
+    }
+    assert job.folder is None and job.status == "missing"
+
+
+def test_a_broken_results_file_is_a_failed_job(folder):
+    next(folder.glob("attribution=lrp*")).joinpath("results.json").write_text("{")
+    next(folder.glob("attribution=wanda*")).joinpath("results.json").write_text("[]")
+    sweep = read_sweep(folder)
+    assert sweep.counts == {"done": 22, "failed": 3, "missing": 2}
+    reasons = [job.reason or "" for job, _ in sweep.jobs]
+    assert sum("cannot be read" in reason for reason in reasons) == 2
+
+
+def test_methods_are_named_by_what_varies(made):
+    jobs = [job for job in read_jobs(made).jobs if job.status == "ok"]
+    assert set(method_names(jobs).values()) == {"lrp", "wanda"}
+    assert set(method_names(jobs[:1]).values()) == {"lrp"}
+
+
+@pytest.mark.parametrize(
+    ("given", "start"),
+    [
+        ("seed=0", "seed=0"),
+        ("a=1," * 70, "a=1,a=1,"),
+        ("pruning.path=/a/b.json", "pruning.path=_a_b.json-"),
+        ("..", "job-"),
+        ("", "job"),
+        ("x=[1,2]", "x=_1,2_-"),
+    ],
+)
+def test_job_folders_are_short_and_safe(given, start):
+    name = job_folder(given)
+    assert name.startswith(start)
+    assert re.fullmatch(r"[A-Za-z0-9=][A-Za-z0-9.,=_-]*", name) and len(name) <= 200
+
+
+def test_different_jobs_keep_different_folders():
+    given = ["p=/a", "p=:a", "a=1," * 70, "a=1," * 71, "p=_a", "..", "."]
+    assert len({job_folder(each) for each in given}) == len(given)
+
+
+def test_the_page_is_well_formed_and_deaf(made):
+    sweep = read_sweep(made)
+    page = render_sweep(sweep)
+    outline = Outline(page)
+    assert outline.open == [] and outline.suspicious == [] and outline.scripts == []
+    assert outline.labels >= 6  # three charts a split, and the legend's marks
+    assert "default-src 'none'" in html.unescape(page)
+    assert render_sweep(sweep) == page
+    assert "32 neurons (lrp) recommended" in page
+    for address in re.findall(r'href="([^"]*)"', page):
+        assert address == "#main" or re.fullmatch(r"\./[A-Za-z0-9%._/=,-]+", address)
+        assert address == "#main" or (made / unquote(address)).is_file()
+
+
+def test_a_sweep_without_results_still_has_a_page(tmp_path):
+    write_expected(tmp_path / "sweep", [["seed=0"], ["seed=1"]], [], ["seed=0,1"])
+    sweep = read_sweep(tmp_path / "sweep")
+    assert "No job" in headline(sweep)
+    assert Outline(render_sweep(sweep)).open == []
+    assert conclude(tmp_path / "sweep") == 1
+    assert len(_table(tmp_path / "sweep")) == 2
+
+
+def test_parts_that_a_sweep_does_not_have_are_left_out(folder):
+    for path in folder.glob("*/results.json"):
+        results = json.loads(path.read_text())
+        if results["status"] == "ok":
+            results["control"] = {"random": None, "oracle": None}
+            results["change"]["perplexity"]["general"] |= {"relative": None, "ci95": None}
+            write_json(path, results)
+    page = render_sweep(read_sweep(folder))
+    assert Outline(page).open == [] and "The trade-off" not in page
+    assert "random control: as many" not in page
+
+
+def test_sweep_json_holds_rows_and_points(folder):
+    conclude(folder)
+    found = json.loads((folder / "sweep.json").read_text())
+    assert found["jobs"] == {"done": 24, "failed": 1, "missing": 2}
+    assert len(found["rows"]) == 27 and len(found["points"]) == 12
+    point = found["points"][0]
+    assert point["num_neurons"] == AMOUNTS[0] and point["primary"] == "toxicity.rate"
+    assert point["control"]["random"]["draws"] == 2
+    assert set(point["change"]) == {"toxicity", "perplexity", "repetition"}
+    assert found["recommended"][0]["reported"]["num_neurons"] == 32
+
+
+def test_rows_without_numbers_come_last(made):
+    rows = [row for _, row in sorted_rows(read_jobs(made).jobs)]
+    amounts = [row["num_neurons"] for row in rows if row["attribution"] == "lrp"]
+    assert amounts == [8] * 4 + [16] * 4 + [32] * 4
+
+
+def test_axes_hold_zero_and_tell_steps_apart():
+    for ends in ([-1.0, 0.2], [0.001, 0.002], [-0.5, 40.0]):
+        scale, at = change_axis(ends, 0.0, 100.0)
+        assert 0.0 in at and 0 <= scale(min(ends)) <= scale(max(ends)) <= 100
+    assert percent_labels([0.0, 0.025, 0.05]) == ["0.0%", "+2.5%", "+5.0%"]
+    assert percent_labels([-1.0, 0.0]) == [f"{numbers.signed(-100, 0)}%", "0%"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "no such folder"),
+        (lambda path: path.mkdir(), "no sweep"),
+        (lambda path: (path.mkdir(), (path / "results.json").write_text("{}")), "one run"),
+        (lambda path: (path.mkdir(), (path / "sweep.jobs.json").write_text("{")), "cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, make, words):
+    make(tmp_path / "it")
+    done = subprocess.run(
+        [sys.executable, "-m", "sparc.sweep", str(tmp_path / "it")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_hostile_text_is_plain_on_the_terminal(folder, capsys):
+    conclude(folder)
+    printed = "".join(capsys.readouterr())
+    assert "\x1b" not in printed and "\x07" not in printed and "\u202e" not in printed
+    assert HOSTILE[0] in printed

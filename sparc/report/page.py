@@ -1,15 +1,10 @@
 """From results.json and the artifacts of a run to one page of HTML."""
 
-import base64
-import hashlib
 import shlex
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sparc.report import charts, metrics, neuron_charts, numbers
@@ -19,6 +14,7 @@ from sparc.report.inputs import Artifacts, read_artifacts
 from sparc.report.numbers import leaf
 from sparc.report.plain import embedded_json, visible
 from sparc.report.svg import Figure
+from sparc.report.templating import asset, environment, policy
 
 _MAX_CARDS = 12
 
@@ -32,15 +28,15 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
     """
     artifacts = read_artifacts(folder)
     completions = table(artifacts.completions)
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             **_context(results, artifacts, completions),
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
+            policy=policy(style, script),
             data=Markup(embedded_json(_script_data(results, completions))),
         )
     )
@@ -55,36 +51,6 @@ def figures(results: Mapping[str, Any], folder: Path) -> list[Figure]:
         *_cost_figures(results),
         *_neuron_figures(results, artifacts.explanations),
     ]
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("sparc.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"visible": visible, "duration": numbers.duration}
-    return environment
-
-
-@cache
-def _asset(name: str) -> str:
-    return (files("sparc.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """Content security policy: this style and this script by their hashes, and nothing else."""
-
-    def hashed(text: str) -> str:
-        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashed(style)}'; "
-        f"script-src 'sha256-{hashed(script)}'; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _script_data(results: Mapping[str, Any], completions: Table) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Single figures and small pages in the report's style, each in one file that loads nothing."""
 
-from importlib.resources import files
-
 from markupsafe import Markup
 
 from sparc.report.svg import Figure, tag
+from sparc.report.templating import asset
 
 
 def page(title: str, *body: str) -> str:
     """A page of HTML with `title` and the parts of `body`, styled as the report is."""
-    style = (files("sparc.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    style = asset("report.css")
     head = Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width">')
     return Markup('<!doctype html><html lang="en"><head>{}{}{}</head>{}</html>').format(
         head, tag("title", {}, title), tag("style", {}, Markup(style)), tag("body", {}, *body)

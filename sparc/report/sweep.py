@@ -11,12 +11,12 @@ from markupsafe import Markup
 
 from sparc.report import numbers
 from sparc.report.numbers import leaf
-from sparc.report.page import _asset, _environment, _policy
 from sparc.report.plain import visible
 from sparc.report.svg import Figure, picture
 from sparc.report.sweep_charts import Series, against_amount
 from sparc.report.sweep_marks import sign
 from sparc.report.sweep_trade_off import trade_off
+from sparc.report.templating import asset, environment, policy
 from sparc.sweeps.jobs import Job
 from sparc.sweeps.methods import method_names
 from sparc.sweeps.points import Point
@@ -63,12 +63,12 @@ def render_sweep(sweep: Sweep) -> str:
     A function of `sweep` alone, so that the same folder gives the same page again. Links lead to
     the reports and logs in the folders of the jobs.
     """
-    style = _asset("report.css") + _asset("sweep.css")
+    style = asset("report.css") + asset("sweep.css")
     names = method_names([job for job, _ in sweep.jobs])
     reports = {job.name: job.report for job, _ in sweep.jobs}
     panels = [_panel(list(group), reports) for _, group in groupby(sweep.points, _where)]
     return (
-        _environment()
+        environment()
         .get_template("sweep.html.j2")
         .render(
             sweep=sweep,
@@ -81,7 +81,7 @@ def render_sweep(sweep: Sweep) -> str:
             if sweep.arguments is None
             else shlex.join(["sparc", "-m", *sweep.arguments]),
             style=Markup(style),
-            policy=_policy(style, ""),
+            policy=policy(style, ""),
         )
     )
 

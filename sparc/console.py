@@ -49,7 +49,8 @@ def leaf(tree: Mapping[str, Any] | None, path: tuple[str, ...]) -> Any:
 
 
 def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.1f}".removesuffix(".0")
+    rounded = round(100 * fraction, 1) + 0.0  # no minus before a zero
+    return f"{rounded:+.1f}".removesuffix(".0") if rounded else "0"
 
 
 def _percent(change: Mapping[str, Any] | None) -> str:

@@ -253,7 +253,7 @@ class TrackingConfig:
     tags: list[str] = field(default_factory=list)
     completions: bool = False
     init_timeout: float = 10.0
-    finish_timeout: float = 15.0
+    finish_timeout: float = 20.0
 
 
 @dataclass

@@ -3,7 +3,9 @@
 import os
 import shlex
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,26 @@ _BETWEEN_ROWS = 1.0  # seconds of progress that share one row
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _within(seconds: float, action: Callable[[], None]) -> Exception | None:
+    """Do `action`, waiting at most `seconds`; what went wrong, if anything.
+
+    Logging an artifact asks the server first, and waits as long as that takes.
+    """
+    problems: list[Exception] = [TimeoutError("the server does not answer")]
+
+    def attempt() -> None:
+        try:
+            action()
+            problems.clear()
+        except Exception as error:
+            problems[:] = [error]
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return problems[0] if problems else None
 
 
 class Tracker:
@@ -69,7 +91,7 @@ class Tracker:
         settings = wandb.Settings(
             init_timeout=self._config.init_timeout,
             login_timeout=self._config.init_timeout,
-            finish_timeout=self._config.finish_timeout,
+            finish_timeout=self._config.finish_timeout / 2,
             finish_timeout_raises=True,
             silent=True,
             console="off",
@@ -110,16 +132,21 @@ class Tracker:
 
     def finish(self, code: int) -> None:
         """Send what the run directory holds and close the run with the job's exit code."""
-        run = self._run
+        run, problem = self._run, None
         if run is None:
             return
         try:
+            problem = _within(
+                self._config.finish_timeout / 2,
+                lambda: send_results(run, self._folder, self._config.completions),
+            )
+        finally:  # also when Ctrl-C ends the waiting
             try:
-                send_results(run, self._folder, self._config.completions)
-            finally:
                 run.finish(exit_code=code)
-        except Exception as error:
-            self._complain(f"{_first_line(error)}; upload what is missing with `{self._sync()}`")
+            except Exception as error:
+                problem = problem or error
+        if problem is not None:
+            self._complain(f"{_first_line(problem)}; upload what is missing with `{self._sync()}`")
         self._run = None
 
     def _give_up(self, error: Exception) -> None:

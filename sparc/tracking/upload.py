@@ -25,12 +25,12 @@ def send_results(run: Any, folder: Path, with_completions: bool) -> None:
         return
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     _send_points(run, results)
+    run.summary.update(summary(results))
     if "verdict" in results:
         _send_figures(run, results, folder)
     if with_completions and (folder / "completions.jsonl").is_file():
         _send_completions(run, folder)
-    _send_files(run, results, folder)
-    run.summary.update(summary(results))
+    _send_files(run, results, folder)  # last: an artifact waits for the server
 
 
 def _send_points(run: Any, results: Mapping[str, Any]) -> None:

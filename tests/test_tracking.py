@@ -1,0 +1,164 @@
+"""What W&B is told, and that nothing it does costs a result; the real command throughout."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runs import environment, results_of, run_folders, sparc
+from tests.wandb_files import Recorded, recorded
+from tests.wandb_server import Manner, wandb_server
+
+pytestmark = pytest.mark.slow
+
+SMALLEST = (
+    "experiment=quick",
+    "evaluation.prompts=4",
+    "evaluation.sampling.samples=1",
+    "evaluation.perplexity.documents=4",
+    "evaluation.resamples=50",
+    "evaluation.random_draws=1",
+)
+SECRETS = {"WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567", "HF_TOKEN": "hf_very_secret_token"}
+
+
+def _logs(home: Path) -> dict[Path, Recorded]:
+    """run directory -> what W&B recorded of it."""
+    return {file.parents[2]: recorded(file) for file in home.rglob("*.wandb")}
+
+
+def _assert_private(home: Path) -> None:
+    """Neither secrets nor home in what W&B recorded or would upload."""
+    kept = [
+        *home.rglob("*.wandb"),
+        *home.glob("outputs/**/wandb/artifact/*"),
+        *home.glob("outputs/**/wandb/*run-*/files/**/*"),
+    ]
+    assert kept
+    for file in kept:
+        content = file.read_bytes() if file.is_file() else b""
+        for private in (*SECRETS.values(), str(home)):
+            assert private.encode() not in content, f"{private} in {file}"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One user, so that scores and baselines are computed once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def untracked(home: Path) -> tuple[dict[str, Any], float]:
+    """The results without tracking, and the seconds that a run with a full cache takes."""
+    for _ in range(2):
+        started = time.monotonic()
+        done = sparc(*SMALLEST, home=home, **SECRETS)
+        assert done.returncode == 0, done.stderr
+    seconds, folder = time.monotonic() - started, run_folders(home)[-1]
+    assert not (folder / "wandb").exists()
+    return results_of(folder), seconds
+
+
+def test_a_sweep_is_one_group_of_separate_runs(tmp_path: Path) -> None:
+    jobs = ("pruning.num_neurons=4,8", "evaluation.detoxify.source=embedded,missing.ckpt")
+    tracking = ("tracking=wandb", "tracking.mode=offline", "tracking.tags=[mine]")
+    done = sparc("-m", *SMALLEST, *jobs, *tracking, home=tmp_path, **SECRETS)
+    assert done.returncode == 1  # two jobs cannot find their classifier
+    assert done.stderr.count("wandb sync") == 4
+
+    logs = _logs(tmp_path)
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert len(logs) == 4 and {run.group for run in logs.values()} == {sweep.name}
+    _assert_private(tmp_path)
+    rows = [row for run in logs.values() for row in run.history]
+    assert any(row.get("progress/attribution") == 1 for row in rows)
+    for folder, run in logs.items():
+        results = results_of(folder)
+        assert run.job_type == "all"
+        assert {"quick", "tiny", "lrp", "neurons", "mine"} <= set(run.tags)
+        assert run.summary["status"] == results["status"]
+        assert not {"paths", "tracking", "device"} & set(run.config)
+        amount = run.config["pruning"]["num_neurons"]
+        failed = results["status"] == "failed"
+        assert run.exit_code == (1 if failed else 0)
+        (artifact,) = run.artifacts
+        assert artifact[1] == ["neurons.json", "results.json"]
+        if failed:
+            assert "missing.ckpt" in run.summary["reason"]
+            continue
+        change = results["change"]
+        (point,) = [row for row in run.history if row.get("num_neurons") == amount]
+        for metric in ("toxicity/rate", "perplexity/general"):
+            first, second = metric.split("/")
+            name = f"{metric}/relative"
+            expected = change[first][second]["relative"]
+            assert point[name] == run.summary[name] == pytest.approx(expected, abs=1e-12)
+            assert run.step_metrics[name] == "num_neurons"
+        assert any(row.get("progress/evaluation") == 1 for row in run.history)
+        assert any("figures/perplexity_of_each_text/path" in row for row in run.history)
+        assert not any("completions/_type" in row for row in run.history)
+    assert len({recorded.summary["run/seconds"] for recorded in logs.values()}) == 4
+
+
+@pytest.mark.parametrize("manner", ["refuse", "hang", "drop"])
+def test_an_outage_costs_no_result(
+    manner: Manner, home: Path, untracked: tuple[dict[str, Any], float]
+) -> None:
+    expected, seconds = untracked
+    with wandb_server(manner) as (address, asked):
+        started = time.monotonic()
+        done = sparc(
+            *SMALLEST, "tracking=wandb", "tracking.mode=online", home=home,
+            **SECRETS, WANDB_BASE_URL=address,
+        )  # fmt: skip
+        took = time.monotonic() - started
+    assert done.returncode == 0, done.stderr
+    assert asked
+    assert took < seconds + 30
+    folder = run_folders(home)[-1]
+    results = results_of(folder)
+    for part in ("status", "baseline", "pruned", "change", "control", "verdict", "selection"):
+        assert results[part] == expected[part]
+    assert (folder / "report.html").is_file() and (folder / "completions.jsonl").is_file()
+    told = [line for line in done.stderr.splitlines() if "wandb sync" in line]
+    assert len(told) == 1 and "Traceback" not in done.stderr
+    synced = re.search(r"`wandb sync (\S+)`", told[0])
+    assert synced and list((home / synced[1]).glob("*.wandb"))
+    run = _logs(home)[folder]
+    assert (
+        run.summary["toxicity/rate/relative"] == results["change"]["toxicity"]["rate"]["relative"]
+    )
+    assert run.exit_code == 0
+    _assert_private(home)
+
+
+def test_no_key_costs_no_result(home: Path, untracked: tuple[dict[str, Any], float]) -> None:
+    done = sparc(*SMALLEST, "tracking=wandb", "tracking.mode=online", home=home)
+    assert done.returncode == 0
+    (told,) = [line for line in done.stderr.splitlines() if "W&B" in line]
+    assert "api_key" in told.lower() or "api key" in told.lower()
+    assert "wandb sync" in told
+    assert results_of(run_folders(home)[-1])["change"] == untracked[0]["change"]
+
+
+def test_finished_runs_are_logged_after_the_fact(
+    home: Path, untracked: tuple[dict[str, Any], float]
+) -> None:
+    folder = next(f for f in run_folders(home) if not (f / "wandb").exists())
+    before = (folder / "results.json").read_bytes()
+    command = [sys.executable, "-m", "sparc.track", str(folder), "--mode", "offline"]
+    done = subprocess.run(
+        [*command, "--completions"], cwd=home, env=environment(home, **SECRETS),
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (folder / "results.json").read_bytes() == before
+    run = _logs(home)[folder]
+    assert run.summary["status"] == "ok" and run.exit_code == 0 and run.group == ""
+    (table,) = [row for row in run.history if "completions/_type" in row]
+    records = len((folder / "completions.jsonl").read_text().splitlines())
+    assert table["completions/_type"] == "table-file" and table["completions/nrows"] == records

@@ -56,6 +56,8 @@ def run(overrides: Sequence[str], outputs: Path) -> dict[str, Any]:
         command = [sys.executable, "-m", "sparc", *overrides, f"hydra.run.dir='{folder}'"]
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    if results["status"] != "ok":
+        sys.exit(f"{folder}: {results['status']}: {results['reason']}; remove it and run again")
     return results
 
 
@@ -120,16 +122,17 @@ def main() -> None:
     models = (arguments.models or arguments.outputs / "models").resolve()
     outputs = arguments.outputs.resolve() / ("choose" if arguments.choose else "report")
     part = choose if arguments.choose else report
-    rows = [
-        (name, {column: value(results, path) for column, path in COLUMNS.items()})
-        for name, results in part(models, outputs)
-    ]
+    rows, measured = [], {}
+    for name, results in part(models, outputs):
+        rows.append((name, {column: value(results, path) for column, path in COLUMNS.items()}))
+        measured[name] = [results["run"]["started"], results["run"]["git_revision"]]
     show(rows)
     record = {
-        "date": datetime.date.today().isoformat(),
+        "written": datetime.date.today().isoformat(),  # a row may be older: see `measured`
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
         "python": platform.python_version(),
         "rows": dict(rows),
+        "measured": {name: measured[name] for name, _ in rows},
     }
     (outputs / "table.json").write_text(json.dumps(record, indent=1) + "\n")
 

@@ -146,12 +146,16 @@ def main() -> None:
     try:
         if not informs:
             config, sweep = _prepare(arguments)
+            if config.stage == "report" and sweep:
+                raise UserError("stage=report renders one run: leave -m out")
             if config.stage == "report":
                 return _render_again(Path(config.run or ""))
     except UserError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_complain(one_line(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)
     if sweep:
         quoted = str(sweep).replace("'", r"\'")
         sys.argv.append(f"hydra.sweep.dir='{quoted}'")
@@ -160,5 +164,7 @@ def main() -> None:
 
 
 def _complain(message: str) -> int:
-    print(f"sparc: {message}", file=sys.stderr)
+    from sparc.report.plain import visible
+
+    print(f"sparc: {visible(message)}", file=sys.stderr)
     return 2

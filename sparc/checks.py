@@ -1,10 +1,12 @@
 """Impossible values in a configuration, found before anything is loaded."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from sparc.config import Config
+from sparc.config import Config, PruningConfig
 from sparc.errors import UserError
 from sparc.families import family, neuron_grid
 from sparc.locations import model_folder
@@ -86,16 +88,26 @@ def _numbers(config: Config) -> Iterator[str]:
         )
 
 
+def _json(path: Path) -> Any:
+    """The content of a JSON file; None where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def _run(config: Config) -> Iterator[str]:
     if config.stage != "report":
         return
     if config.run is None:
         yield "stage=report needs a finished run: add run=outputs/runs/..."
-    elif not (Path(config.run) / "report.html").is_file():
-        yield f"run={config.run}: holds no report.html; give the directory of a finished run"
+    elif "verdict" not in (_json(Path(config.run) / "results.json") or {}):
+        yield f"run={config.run}: holds no finished results.json; give a finished run's directory"
 
 
 def _model(config: Config) -> Iterator[str]:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
+        yield f"device={config.device}: must be auto, cpu, mps, cuda or cuda:N"
     threads = config.model.threads
     if threads is not None and threads < 1:
         yield f"model.threads={threads}: must be 1 or more, or null for torch's own choice"
@@ -131,16 +143,24 @@ def _pruning(config: Config) -> Iterator[str]:
     file = Path(model_folder(config.model.path)) / "config.json"
     if not file.is_file():
         return
-    stated = json.loads(file.read_text())
-    family(stated.get("model_type", "?"))
-    grid = neuron_grid(stated)
-    if grid is None:
+    stated = _json(file)
+    if not isinstance(stated, dict):
+        yield f"model.path={config.model.path}: its config.json is not readable JSON"
         return
-    layers = range(grid[0]) if pruning.layers is None else pruning.layers
-    wrong = [layer for layer in layers if not 0 <= layer < grid[0]]
+    row, grid = family(stated.get("model_type", "?")), neuron_grid(stated)
+    if config.attribution.projection == "gate" and row.gate is None:
+        yield "attribution.projection=gate: this model's MLP has no gate; use projection=up"
+    if grid is not None:
+        yield from amount_complaints(pruning, *grid)
+
+
+def amount_complaints(pruning: PruningConfig, num_layers: int, neurons: int) -> Iterator[str]:
+    """What a model of `num_layers` layers of `neurons` neurons each cannot give."""
+    layers = range(num_layers) if pruning.layers is None else pruning.layers
+    wrong = [layer for layer in layers if not 0 <= layer < num_layers]
     if wrong:
-        yield f"pruning.layers={pruning.layers}: the model has layers 0 to {grid[0] - 1}"
-    available = len(set(layers)) * grid[1]
+        yield f"pruning.layers={pruning.layers}: the model has layers 0 to {num_layers - 1}"
+    available = len(set(layers)) * neurons
     if pruning.num_neurons > available:
         yield f"pruning.num_neurons={pruning.num_neurons}: only {available} neurons to choose from"
     if any(amount > available for amount in pruning.curve):
@@ -202,3 +222,14 @@ def check(config: Config) -> None:
     for checker in checkers:
         for complaint in checker(config):
             raise UserError(complaint)
+
+
+def check_model(config: Config, num_layers: int, neurons: int, vocabulary: int) -> None:
+    """Raise UserError for what a loaded model cannot give, before anything expensive starts."""
+    for complaint in amount_complaints(config.pruning, num_layers, neurons):
+        raise UserError(complaint)
+    beyond = [token for token in config.attribution.target.token_ids if token >= vocabulary]
+    if beyond:
+        raise UserError(
+            f"attribution.target.token_ids: {beyond} are not among the model's {vocabulary} tokens"
+        )

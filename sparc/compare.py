@@ -17,6 +17,7 @@ from sparc.circuits.runs import Circuit, read_circuits
 from sparc.digests import digest
 from sparc.errors import UserError
 from sparc.report import numbers
+from sparc.report.plain import visible
 from sparc.report.standalone import figure_card, numbers_table, page
 from sparc.report.svg import tag
 
@@ -79,7 +80,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def _show(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> None:
     console = Console(highlight=False, markup=False)
     for letter, name, method, selected, folder in _legend(circuits):
-        console.print(f"{letter}  {name}: {selected} neurons by {method}, {folder}", soft_wrap=True)
+        line = f"{letter}  {name}: {selected} neurons by {method}, {folder}"
+        console.print(visible(line), soft_wrap=True)
     console.print(_table(_COLUMNS, [_row(each) for each in found]))
     if len(circuits) == 2:
         console.print(_table(_LAYER_COLUMNS, _layer_rows(found[0])))

@@ -23,6 +23,7 @@ from sparc.models import choose_device
 from sparc.pipeline import run
 from sparc.provenance import Stages, surroundings
 from sparc.report import render
+from sparc.report.plain import visible
 from sparc.tracking import Tracker
 
 SCHEMA_VERSION = 1
@@ -43,7 +44,9 @@ def _interrupt_on_sigterm() -> None:
 
 def _describe(config: Config, started: str, seconds: float) -> dict[str, Any]:
     device = config.device
-    with contextlib.suppress(UserError):  # a device that is not there is the failure to be told
+    with contextlib.suppress(
+        UserError, RuntimeError
+    ):  # a device that is not there is the failure to be told
         device = str(choose_device(config.device))
     return {
         "name": config.name,
@@ -83,7 +86,12 @@ def _attempt(config: Config, folder: Path, tracker: Tracker) -> int:
         head = {"schema_version": SCHEMA_VERSION, "status": status, "reason": reason}
         described = _describe(config, started, time.perf_counter() - clock)
         results = {**head, "run": described, **parts, "stages": stages.done}
-        write_json(folder / "results.json", results)
+        try:
+            write_json(folder / "results.json", results)
+        except ValueError:  # NaN or infinity has no place in JSON: the failure must still be told
+            if status == "ok":
+                raise
+            write_json(folder / "results.json", {**head, "run": described, "stages": stages.done})
         return results
 
     try:
@@ -101,10 +109,10 @@ def _attempt(config: Config, folder: Path, tracker: Tracker) -> int:
     except UserError as error:
         finish("failed", str(error))
         _log.info("failed: %s", error)
-        print(f"sparc: {error}", file=sys.stderr)
+        print(f"sparc: {visible(str(error))}", file=sys.stderr)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         finish("failed", reason)
         _log.info("failed", exc_info=True)
-        print(f"sparc: {reason} (traceback in the log, {folder})", file=sys.stderr)
+        print(f"sparc: {visible(reason)} (traceback in the log, {folder})", file=sys.stderr)
     return 1

@@ -53,6 +53,8 @@ def attribution_complaints(config: Config) -> Iterator[str]:
     needed = {"argmax": "none", "difference": "exactly two"}.get(target.kind, "at least one")
     count = len(target.token_ids)
     fits = {"none": count == 0, "exactly two": count == 2, "at least one": count >= 1}[needed]
+    if any(token < 0 for token in target.token_ids):
+        yield f"attribution.target.token_ids={target.token_ids}: must not hold negative numbers"
     if not fits:
         yield (
             f"attribution.target.token_ids={target.token_ids} with kind={target.kind}: "
@@ -72,6 +74,8 @@ def _unused_options(attribution: AttributionConfig) -> Iterator[str]:
 def _shard(config: Config) -> Iterator[str]:
     attribution = config.attribution
     if attribution.shard is not None:
+        if attribution.name in DATA_FREE:
+            yield f"attribution.shard: attribution={attribution.name} reads no samples to share"
         if not 0 <= attribution.shard < attribution.shards:
             yield (
                 f"attribution.shard={attribution.shard}: must lie between 0 and "

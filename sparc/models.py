@@ -141,10 +141,18 @@ def load_model(config: ModelConfig, device: str) -> Model:
     """Load weights and tokenizer from a local folder or the hub.
 
     Weights come as safetensors and no code of the repository is run. Raises UserError for an
-    unsupported architecture, a missing folder or a device that is not there.
+    unsupported architecture, a folder or hub id that cannot be loaded, or a device that is not there.
     """
     source = model_folder(config.path)
     target = choose_device(device)
+    try:
+        return _load(config, source, target)
+    except (OSError, ValueError) as error:  # what transformers raises for what it cannot load
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"model.path={config.path}: cannot be loaded: {reason}") from error
+
+
+def _load(config: ModelConfig, source: str, target: torch.device) -> Model:
     options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": False}
     architecture = AutoConfig.from_pretrained(source, **options)
     row = family(architecture.model_type)

@@ -14,6 +14,7 @@ import torch
 
 from sparc.artifacts import write_json, write_lines
 from sparc.attribution import attribute, attribute_shard
+from sparc.checks import check_model
 from sparc.circuits.files import write_contrast
 from sparc.config import Config
 from sparc.datasets import Dataset, fitted, load_dataset
@@ -21,6 +22,7 @@ from sparc.evaluation.arms import Arms, completions_in_all, measure_arms
 from sparc.evaluation.baseline import measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.measure import Bench
+from sparc.evaluation.scorers import Scorer
 from sparc.evaluation.scoring import load_scorers
 from sparc.evaluation.verdict import verdict
 from sparc.models import Model, load_model
@@ -67,7 +69,12 @@ def run(config: Config, folder: Path, stages: Stages) -> dict[str, Any]:
     with stages.stage("load"):
         dataset = load_dataset(config.dataset, config.evaluation)
         model = load_model(config.model, config.device)
+        check_model(
+            config, len(model.blocks), model.neurons_per_layer, model.network.config.vocab_size
+        )
         dataset = fitted(dataset, model, config.dataset, config.evaluation)
+        # Before attribution takes its hours: missing weights are told now.
+        scorers = _scorers(config, model, dataset) if config.stage == "all" else {}
     results: dict[str, Any] = {"model": describe_model(model), "score_report": NO_SCORES}
     if config.pruning.method == "from_file" and config.stage == "all":
         neurons = read_selection(config.pruning.path or "", model)
@@ -87,7 +94,7 @@ def run(config: Config, folder: Path, stages: Stages) -> dict[str, Any]:
     if contrast is not None and model.planted:
         results["localisation"] = localisation(contrast, model.planted)
 
-    bench, measured = _evaluate(config, model, dataset, ranking, stages)
+    bench, measured = _evaluate(config, model, dataset, scorers, ranking, stages)
     arms = measured[ranking.amount]
     write_lines(folder / "completions.jsonl", completions(config, dataset, arms))
     with stages.stage("statistics"):
@@ -130,16 +137,24 @@ def _rank(
     return {"score_report": score_report(scores, amount, config.pruning.layers)}, ranking
 
 
+def _scorers(config: Config, model: Model, dataset: Dataset) -> dict[str, Scorer]:
+    device = config.evaluation.scorer_device
+    device = str(model.device) if device == "auto" else device
+    return load_scorers(config.evaluation, dataset, device, Path(config.paths.cache))
+
+
 def _evaluate(
-    config: Config, model: Model, dataset: Dataset, ranking: _Ranking, stages: Stages
+    config: Config,
+    model: Model,
+    dataset: Dataset,
+    scorers: Mapping[str, Scorer],
+    ranking: _Ranking,
+    stages: Stages,
 ) -> tuple[Bench, Mapping[int, Arms]]:
     """amount -> baseline, pruned, random draws and oracle, all on the same prompts."""
     cache, evaluation = Path(config.paths.cache), config.evaluation
     amounts = sorted({ranking.amount, *config.pruning.curve})
     with stages.stage("baseline") as record:
-        device = evaluation.scorer_device
-        device = str(model.device) if device == "auto" else device
-        scorers = load_scorers(evaluation, dataset, device, cache)
         bench = Bench(model, dataset, evaluation, scorers, config.seed)
         with stages.progress("baseline: completions", bench.completions) as advance:
             baseline, record["cached"] = measured_baseline(bench, cache, advance)

@@ -58,9 +58,11 @@ def surroundings(device: str) -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int:
-    """Most memory so far: on CUDA devices if there are any in use, else of the process."""
-    if torch.cuda.is_available():
-        return max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+    """Most memory so far, not of one stage: on a CUDA device in use, else of the process."""
+    devices = range(torch.cuda.device_count())
+    allocated = max((torch.cuda.max_memory_allocated(i) for i in devices), default=0)
+    if allocated:
+        return allocated
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -20,6 +20,7 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     """A clean user: a home of its own, no hub, one thread."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
     offline = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
+    offline["CUDA_VISIBLE_DEVICES"] = ""  # the same on a machine with a GPU
     return {**kept, **offline, "HOME": str(home), **extra}
 
 

@@ -91,7 +91,7 @@ def test_gate_rows_equal_the_naive_row_sum() -> None:
 
 
 def test_up_relevance_is_half_of_the_hidden_neurons() -> None:
-    # FACTS of the uniform rule: a bias-free product passes half its relevance to each factor.
+    # The uniform rule: a bias-free product passes half its relevance to each factor.
     model = micro_model("llama")
     with lrp_rules(model):
         up, hidden = _total(model), _total(model, projection="hidden")

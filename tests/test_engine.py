@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,22 @@ def fails(_model: Model, _config: AttributionConfig) -> Iterator[Method]:
 def test_one_process_makes_all_its_shards(shards: int, tmp_path: Path, expected: Scores) -> None:
     scores, _ = _run(tmp_path, _config(shards=shards))
     assert _same(scores, expected)
+
+
+def test_shards_of_lrp_bind_its_rules_once(tmp_path: Path) -> None:
+    lrp = AttributionConfig(_target_="sparc.attribution.lrp.lrp", name="lrp")
+    whole, _ = _run(tmp_path / "whole", lrp)
+    parts, _ = _run(tmp_path / "parts", replace(lrp, shards=3))
+    assert _same(parts, whole)
+
+
+def test_more_shards_than_samples(tmp_path: Path, expected: Scores) -> None:
+    shards = len(TEXTS) + 2
+    missing = attribute_shard(
+        micro_model("llama"), [_set()], _config(shards=shards, shard=shards - 1), tmp_path
+    )
+    assert missing == list(range(len(TEXTS)))  # what has no samples is nothing to wait for
+    assert _same(_run(tmp_path, _config(shards=shards))[0], expected)
 
 
 def test_a_killed_shard_is_resumed(tmp_path: Path, expected: Scores) -> None:

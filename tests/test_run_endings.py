@@ -59,11 +59,11 @@ def test_a_failed_run_says_so(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    done = sparc(*QUICK, "device=mps", home=tmp_path)
+    done = sparc(*QUICK, "device=cuda", home=tmp_path)
     assert done.returncode == 1
     assert (
         done.stderr.strip()
-        == "sparc: device=mps: no MPS device here; use device=cpu or device=auto"
+        == "sparc: device=cuda: no CUDA device here; use device=cpu or device=auto"
     )
     assert results_of(run_folders(tmp_path)[0])["status"] == "failed"
 

@@ -52,9 +52,12 @@ def attribute_shard(
     engine.announce(reference_sets, shard)
     unfinished = [each for each in reference_sets if not engine.has_scores(each)]
     for reference_set in unfinished:
-        engine.part(reference_set, shard)
+        if shard < len(reference_set.token_ids):  # a later shard has no samples to compute
+            engine.part(reference_set, shard)
     return [
         other
         for other in range(config.shards)
-        if not all(engine.has_part(each, other) for each in unfinished)
+        if not all(
+            engine.has_part(each, other) for each in unfinished if other < len(each.token_ids)
+        )
     ]

@@ -139,6 +139,11 @@ class Engine:
 
     def _compute(self, reference_set: ReferenceSet) -> Scores:
         samples = len(reference_set.token_ids)
+        sums = None
+        if self.config.shards > 1 and self.config.name not in DATA_FREE:
+            # Before the method's own block: each part opens it, and rules must not be bound twice.
+            shards = min(self.config.shards, samples)
+            sums = merge([self.part(reference_set, shard) for shard in range(shards)])
         with self._method() as method:
             if method.statistic is None:
                 self.advance(samples)
@@ -146,10 +151,7 @@ class Engine:
                 # the contrast general - undesired is then the score itself
                 values = values if reference_set.name == GENERAL else torch.zeros_like(values)
                 return Scores(values, 0, torch.zeros(0, dtype=torch.float64))
-            if self.config.shards > 1:
-                shards = min(self.config.shards, samples)
-                sums = merge([self.part(reference_set, shard) for shard in range(shards)])
-            else:
+            if sums is None:
                 key = score_key(self.model, reference_set, self.config)
                 sums = self._sums(method.statistic, reference_set, key, range(samples))
             if not sums.counted:

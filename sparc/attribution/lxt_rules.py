@@ -25,6 +25,7 @@ from sparc.attribution.binding import bind
 from sparc.errors import UserError
 from sparc.models import Model
 
+_PREFIX = "sparc_"
 RULES = ("attnlrp", "cp")
 
 
@@ -110,13 +111,15 @@ def _bind_attention(stack: contextlib.ExitStack, model: Model, variant: str) -> 
     wrap = patches.cp_wrap_attention_forward if variant == "cp" else patches.wrap_attention_forward
     network: Any = model.network
     implementation = network.config._attn_implementation
+    if implementation.startswith(_PREFIX):
+        raise RuntimeError("LRP rules are bound already: twice would divide gradients twice")
     source = importlib.import_module(type(network).__module__)
     function = (
         source.eager_attention_forward
         if implementation == "eager"
         else ALL_ATTENTION_FUNCTIONS[implementation]
     )
-    name = f"sparc_{variant}_{implementation}_{id(network):x}"
+    name = f"{_PREFIX}{variant}_{implementation}_{id(network):x}"
     ALL_ATTENTION_FUNCTIONS[name] = wrap(function)
     stack.callback(lambda: ALL_ATTENTION_FUNCTIONS.pop(name))
     # transformers makes no mask at all for a name outside the mask registry's class-wide mapping:

@@ -12,7 +12,7 @@ Target = Callable[[torch.Tensor], torch.Tensor]
 def target(config: TargetConfig) -> Target:
     """The function from last-position logits [samples, vocabulary] to targets [samples].
 
-    `argmax`: the largest logit (as the earlier reproduction and AttnLRP's examples do).
+    `argmax`: the largest logit.
     `tokens`: the sum of the logits of `token_ids`. `difference`: the first of two `token_ids`
     minus the second. `logprob`: the log-probability of any of `token_ids`.
     Targets are never averaged over samples: relevance adds up over samples.

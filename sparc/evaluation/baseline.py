@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import transformers
 from safetensors.numpy import load, save_file
 
 from sparc.cache import entry_folder, fetch
@@ -37,7 +39,8 @@ def baseline_key(bench: Bench) -> dict[str, Any]:
         "model": model.fingerprint,
         "dtype": str(model.network.dtype),
         "attention": str(model.network.config._attn_implementation),
-        "device": model.device.type,
+        "device": [model.device.type, config.scorer_device],
+        "libraries": [torch.__version__, transformers.__version__],
         "tokens": digest(tokens),
         "data": dataset.revision(),
         "append_eos": dataset.append_eos,

@@ -133,7 +133,7 @@ def _load_detoxify(source: str | Path, device: str) -> Any:
     weights = Path(torch.hub.get_dir(), "checkpoints", Path(MODEL_URLS[str(source)]).name)
     missing = UserError(
         f"weights of Detoxify '{source}' are not cached; "
-        "run `sparc stage=prefetch` where there is network"
+        "run once where there is network, or name a file: evaluation.detoxify.source=FILE"
     )
     if constants.HF_HUB_OFFLINE and not weights.is_file():
         raise missing

@@ -40,6 +40,7 @@ from sparc.evaluation.resampling import (
 )
 
 MIN_UNITS = 5  # fewer units carry a value, but no statement about its uncertainty
+MIN_DRAWS = 2  # one random draw says nothing of how much draws differ
 MIN_DRAWS_FOR_RANK = 19  # the smallest number of draws with which a rank can reach p = 0.05
 RESAMPLES = 2000
 
@@ -133,8 +134,10 @@ def difference(
     """
     _check_paired([baseline, selected, *draws])
     start, end, random = baseline.value, selected.value, _mean_value(draws)
-    if start is None or end is None or random is None or len(baseline.units) < MIN_UNITS:
+    known = start is not None and end is not None and random is not None
+    if not known or len(baseline.units) < MIN_UNITS or len(draws) < MIN_DRAWS:
         return _without_interval(random, end, start)
+    assert start is not None and end is not None and random is not None
     values, (base, chosen) = _pseudo_values(draws), _pseudo_values([baseline, selected]).T
     if not all(np.isfinite(part).all() for part in (values, base, chosen)):
         return _without_interval(random, end, start)

@@ -106,10 +106,13 @@ def _effect(leaf: Change) -> str:
     return "increase" if interval[0] > 0 else "none"
 
 
-def _beats(contrast: Change, effect: str) -> bool:
+def _beats(contrast: Change, effect: str) -> bool | None:
+    """Whether the selection did more than random; None where there is no interval to tell."""
     interval = contrast["ci95"]
-    if interval is None or effect == "none":
+    if effect == "none":
         return False
+    if interval is None:
+        return None
     return interval[1] < 0 if effect == "decrease" else interval[0] > 0
 
 

@@ -14,6 +14,11 @@ from sparc.pruning.selection import Neuron
 def _card(model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any]) -> str:
     listed = ", ".join(f"({layer}, {index})" for layer, index in neurons)
     selection = results["selection"]
+    how = (
+        "(a saved selection)"
+        if selection["granularity"] == "from_file"
+        else f"(scored by {selection['method']}, lowest contrast of general and undesired scores)"
+    )
     return f"""---
 library_name: transformers
 tags: [sparc, pruning, interpretability]
@@ -21,7 +26,7 @@ tags: [sparc, pruning, interpretability]
 # {model.name}, corrected
 
 {selection["num_pruned"]} of {model.num_neurons} MLP neurons of `{model.name}` were set to zero
-(scored by {selection["method"]}, lowest contrast of general and undesired relevance).
+{how}.
 
 {results["verdict"]}
 

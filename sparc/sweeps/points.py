@@ -110,7 +110,8 @@ def points(jobs: Sequence[Job]) -> list[Point]:
         _point([group[seed] for seed in sorted(group)], named, key) for key, group in groups.items()
     ]
     return sorted(
-        _distinct(found), key=lambda p: (p.model, p.dataset, p.split, p.method, p.num_neurons)
+        _distinct(found),
+        key=lambda p: (p.model, p.dataset, p.split, p.in_sample, p.method, p.num_neurons),
     )
 
 

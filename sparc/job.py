@@ -44,9 +44,8 @@ def _interrupt_on_sigterm() -> None:
 
 def _describe(config: Config, started: str, seconds: float) -> dict[str, Any]:
     device = config.device
-    with contextlib.suppress(
-        UserError, RuntimeError
-    ):  # a device that is not there is the failure to be told
+    # A device that is not there is itself the failure to be told.
+    with contextlib.suppress(UserError, RuntimeError):
         device = str(choose_device(config.device))
     return {
         "name": config.name,

@@ -141,7 +141,8 @@ def load_model(config: ModelConfig, device: str) -> Model:
     """Load weights and tokenizer from a local folder or the hub.
 
     Weights come as safetensors and no code of the repository is run. Raises UserError for an
-    unsupported architecture, a folder or hub id that cannot be loaded, or a device that is not there.
+    unsupported architecture, a folder or hub id that cannot be loaded, or a device that is
+    not there.
     """
     source = model_folder(config.path)
     target = choose_device(device)

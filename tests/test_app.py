@@ -32,6 +32,8 @@ MISTAKES = {
     "evaluation.sampling.top_p=1.5": "must be above 0 and at most 1",
     "evaluation.sampling.temperature=0": "set evaluation.sampling.samples=1",
     "evaluation.scorers=[]": "name at least one",
+    "device=gpu": "device=gpu: must be auto, cpu, mps, cuda or cuda:N",
+    "attribution.target.token_ids=[-1]": "must not hold negative numbers",
     "model.path=/nowhere": "model.path=/nowhere: no such folder",
     "dataset.undesired_category=calm": "must be one of dataset.categories",
 }

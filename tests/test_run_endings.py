@@ -97,7 +97,21 @@ def test_a_report_is_rendered_again_without_a_model(tmp_path: Path) -> None:
 
 
 def test_a_report_needs_a_finished_run(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("no results beside it")
     for override in ("run=null", f"run={tmp_path}"):
         done = sparc("stage=report", override, home=tmp_path)
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"')
+    done = sparc("model=hf", f"model.path={model}", home=tmp_path)
+    assert done.returncode == 2 and "not readable JSON" in done.stderr
+    (model / "config.json").write_text('{"model_type": "llama"}')  # and no weights
+    done = sparc("model=hf", f"model.path={model}", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"sparc: model.path={model}: cannot be loaded: ")
+    assert len(done.stderr.strip().splitlines()) == 1

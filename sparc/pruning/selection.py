@@ -14,7 +14,8 @@ def lowest(score: torch.Tensor, count: int, layers: Sequence[int] | None = None)
     """The `count` lowest neurons of `score` [layers, neurons], most negative first.
 
     Ranked over all layers at once (SparC3, Eq. 2: argsort ascending), or over `layers` only; ties
-    go to the lower layer and index. No neurons for count 0. Raises ValueError for more than there are.
+    go to the lower layer and index. No neurons for count 0. Raises ValueError for more than there
+    are.
     """
     available = score.shape[1] * (score.shape[0] if layers is None else len(set(layers)))
     if count > available:

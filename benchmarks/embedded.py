@@ -70,9 +70,11 @@ def value(results: Any, path: Sequence[str | int]) -> float | None:
     return None if results is None else float(results)
 
 
-def report(models: Path, outputs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Held-out prompts: training seeds 0-4, then reference x evaluation seeds of the shipped."""
-    for seed in range(5):
+def report(
+    seeds: Sequence[int], models: Path, outputs: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Held-out prompts: each training seed, then reference x evaluation seeds of the shipped."""
+    for seed in seeds:
         results = run([f"model.path={model_path(seed, models)}", f"name=training{seed}"], outputs)
         yield f"training seed {seed}", results
     for reference in range(3):
@@ -82,9 +84,11 @@ def report(models: Path, outputs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"shipped, reference seed {reference}, evaluation seed {seed}", results
 
 
-def choose(models: Path, outputs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Validation prompts: every amount for training seeds 0-4."""
-    for seed in range(5):
+def choose(
+    seeds: Sequence[int], models: Path, outputs: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Validation prompts: every amount for each training seed."""
+    for seed in seeds:
         for amount in AMOUNTS:
             overrides = [
                 f"model.path={model_path(seed, models)}",
@@ -117,13 +121,14 @@ def main() -> None:
     parser.add_argument(
         "--outputs", type=Path, default=ROOT / "outputs" / "benchmarks" / "embedded"
     )
+    parser.add_argument("--seeds", type=int, nargs="*", default=range(5), help="training seeds")
     parser.add_argument("--models", type=Path, help="where built models are kept")
     arguments = parser.parse_args()
     models = (arguments.models or arguments.outputs / "models").resolve()
     outputs = arguments.outputs.resolve() / ("choose" if arguments.choose else "report")
     part = choose if arguments.choose else report
     rows, measured = [], {}
-    for name, results in part(models, outputs):
+    for name, results in part(arguments.seeds, models, outputs):
         rows.append((name, {column: value(results, path) for column, path in COLUMNS.items()}))
         measured[name] = [results["run"]["started"], results["run"]["git_revision"]]
     show(rows)

@@ -86,7 +86,11 @@ class PromptsConfig:
 
 @dataclass
 class DatasetConfig:
-    """Group `dataset`: a behaviour, its references, its prompts and its texts."""
+    """Group `dataset`: a behaviour, its references, its prompts and its texts.
+
+    `selected_on_baseline`: the undesired prompts are those on which the unpruned model shows the
+    behaviour, so that any change of the model makes it rarer: the verdict says so.
+    """
 
     _target_: str = MISSING
     name: str = MISSING
@@ -102,6 +106,7 @@ class DatasetConfig:
     scorers: list[str] = field(default_factory=lambda: ["detoxify"])
     detoxify: str = "original"
     uniqueness: float = 0.5
+    selected_on_baseline: bool = False
 
 
 @dataclass

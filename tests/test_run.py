@@ -216,6 +216,7 @@ def test_nothing_half_written_stays(folder: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result(home: Path, results: dict[str, Any]) -> None:
     # With a cache of its own, so that nothing is read from the first run.
     done = sparc(*QUICK, f"paths.cache={home / 'other-cache'}", home=home)
@@ -226,6 +227,7 @@ def test_one_seed_gives_one_result(home: Path, results: dict[str, Any]) -> None:
     assert again == {k: v for k, v in results.items() if k not in ("run", "stages")}
 
 
+@pytest.mark.slow
 def test_no_neurons_change_nothing(home: Path) -> None:
     done = sparc(*QUICK, "pruning.num_neurons=0", "evaluation.random_draws=1", home=home)
     assert done.returncode == 0, done.stderr

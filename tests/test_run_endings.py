@@ -11,6 +11,8 @@ import pytest
 
 from tests.runs import QUICK, environment, results_of, run_folders, sparc
 
+pytestmark = pytest.mark.slow
+
 
 def test_stage_attribute_fills_the_cache_for_others(tmp_path: Path) -> None:
     done = sparc(*QUICK, "stage=attribute", home=tmp_path)

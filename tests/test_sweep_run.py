@@ -14,6 +14,8 @@ from tests.runs import QUICK, environment, results_of, sparc
 
 SWEEP = ("-m", *QUICK, "evaluation.random_draws=1", "pruning.num_neurons=4")
 
+pytestmark = pytest.mark.slow
+
 
 def _summary(folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

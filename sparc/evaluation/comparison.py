@@ -59,9 +59,10 @@ def _random_control(
     }
 
 
-def prompts_named(config: EvaluationConfig) -> str:
+def prompts_named(config: EvaluationConfig, dataset: DatasetConfig) -> str:
     """Which prompts the numbers come from, in the words of the verdict."""
-    return "in-sample (attributed)" if config.in_sample else config.split.replace("_", "-")
+    split = "in-sample (attributed)" if config.in_sample else config.split.replace("_", "-")
+    return f"{split}, selected-on-the-baseline" if dataset.selected_on_baseline else split
 
 
 def _named(config: EvaluationConfig, dataset: DatasetConfig) -> str:
@@ -102,7 +103,7 @@ def compare(
         changed,
         random and random["difference"],
         primary=primary,
-        prompts=prompts_named(config),
+        prompts=prompts_named(config, dataset),
         detectable=smallest_detectable(base[primary], pruned[primary]),
         undesired=UNDESIRED,
         neutral=dataset.neutral_category or "",

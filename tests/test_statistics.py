@@ -41,12 +41,14 @@ def covered(leaf, truth):
     return interval is None or interval[0] <= truth <= interval[1]
 
 
+@pytest.mark.parametrize("name", ["mean", "rate"])
 @pytest.mark.parametrize(("n", "k"), [(93, 1), (80, 4), (80, 25)])
-def test_no_effect_is_covered_and_rarely_claimed(n, k):
+def test_no_effect_is_covered_and_rarely_claimed(n, k, name):
     inside, claims = [], []
     for seed in range(1000):
         before, after = (toxicity(scores, 0.5) for scores in experiment(seed, n, k, 0.0))
-        leaf = change(before["mean"], [after["mean"]], seed=0, resamples=1000)
+        leaf = change(before[name], [after[name]], seed=0, resamples=1000)
+        assert leaf["ci95"] is not None
         inside.append(covered(leaf, 0.0))
         found = findings({"mean": leaf}, None, primary=["mean"])
         claims.append(found.effect != "none")

@@ -5,7 +5,7 @@ what the model says, it holds a function that `fitted` calls once the model is l
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.utils import get_method
@@ -21,16 +21,28 @@ Lexicon = tuple[frozenset[str], frozenset[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A reference text. `token_ids`: exactly what is attributed; None where the tokenizer says.
+
+    facts: what else references.jsonl keeps of it, such as its prompt, its score and its cut.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What attribution and evaluation read.
 
-    references: (set, seed) -> texts, `set` is general or undesired. prompts: category -> texts.
+    references: (set, seed) -> samples, `set` is general or undesired. prompts: category -> texts.
     texts: name -> documents for perplexity. `lexicon`: undesired words and word pairs, if known.
     append_eos: the model saw an end token after each document of `texts`. on_model: gives the
     data set for a model (`sparc.models.Model`), None where it does not depend on it.
     """
 
-    references: Callable[[str, int], Sequence[str]]
+    references: Callable[[str, int], Sequence[Reference]]
     prompts: Mapping[str, Sequence[str]]
     texts: Mapping[str, Sequence[str]]
     lexicon: Lexicon | None = None
@@ -70,10 +82,13 @@ def fitted(
 def embedded(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
     """The grammar corpus of the embedded model."""
 
-    def references(name: str, seed: int) -> list[str]:
+    def references(name: str, seed: int) -> list[Reference]:
         if name == GENERAL:
-            return tiny.general_references(seed, config.general.samples, config.general.mode)
-        return tiny.undesired_references(seed, config.undesired.samples, config.undesired.mode)
+            found = tiny.general_references(seed, config.general.samples, config.general.mode)
+        else:
+            undesired = config.undesired
+            found = tiny.undesired_references(seed, undesired.samples, undesired.mode)
+        return [Reference(text) for text in found]
 
     split, documents = evaluation.split, evaluation.perplexity.documents or _ALL_DOCUMENTS
     return Dataset(
@@ -91,10 +106,10 @@ _ALL_DOCUMENTS = 1000  # of a grammar that never ends
 def _without_leak(dataset: Dataset, config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
     if not evaluation.in_sample:
         attributed = (
-            text
+            reference.text
             for name in (GENERAL, UNDESIRED)
             for seed in config.reference_seeds
-            for text in dataset.references(name, seed)
+            for reference in dataset.references(name, seed)
         )
         refuse_leak(dataset.prompts, attributed)
     return dataset

@@ -1,11 +1,11 @@
 """Reference samples: the tokenised texts whose relevance is attributed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sparc.config import DatasetConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, Reference
 from sparc.digests import digest
 from sparc.errors import UserError
 from sparc.models import Model
@@ -19,6 +19,7 @@ class ReferenceSet:
     seed: int
     texts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
+    facts: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -27,21 +28,26 @@ class ReferenceSet:
 
     def records(self) -> list[dict[str, Any]]:
         """One record a sample, as in references.jsonl."""
+        facts: Sequence[Mapping[str, Any]] = self.facts or [{} for _ in self.texts]
         return [
-            {"set": self.name, "seed": self.seed, "token_ids": list(ids), "text": text}
-            for ids, text in zip(self.token_ids, self.texts, strict=True)
+            {"set": self.name, "seed": self.seed, "token_ids": list(ids), "text": text, **more}
+            for ids, text, more in zip(self.token_ids, self.texts, facts, strict=True)
         ]
 
 
-def _tokenise(model: Model, texts: Sequence[str], name: str) -> tuple[tuple[int, ...], ...]:
-    encoded = tuple(tuple(ids) for ids in model.tokenizer(list(texts))["input_ids"])
-    for position, ids in enumerate(encoded):
+def _tokenise(model: Model, references: Sequence[Reference], name: str) -> list[tuple[int, ...]]:
+    open_texts = [each.text for each in references if each.token_ids is None]
+    encoded = iter(model.tokenizer(open_texts)["input_ids"] if open_texts else ())
+    found = []
+    for position, each in enumerate(references):
+        ids = tuple(next(encoded)) if each.token_ids is None else each.token_ids
         if not 0 < len(ids) <= model.max_length:
             raise UserError(
                 f"{name} reference {position} has {len(ids)} tokens; "
                 f"the model takes 1 to {model.max_length}"
             )
-    return encoded
+        found.append(ids)
+    return found
 
 
 def reference_sets(model: Model, dataset: Dataset, config: DatasetConfig) -> list[ReferenceSet]:
@@ -52,6 +58,14 @@ def reference_sets(model: Model, dataset: Dataset, config: DatasetConfig) -> lis
     sets = []
     for seed in config.reference_seeds:
         for name in (GENERAL, UNDESIRED):
-            texts = tuple(dataset.references(name, seed))
-            sets.append(ReferenceSet(name, seed, texts, _tokenise(model, texts, name)))
+            samples = dataset.references(name, seed)
+            sets.append(
+                ReferenceSet(
+                    name,
+                    seed,
+                    texts=tuple(each.text for each in samples),
+                    token_ids=tuple(_tokenise(model, samples, name)),
+                    facts=tuple(each.facts for each in samples),
+                )
+            )
     return sets

@@ -106,7 +106,7 @@ def test_references_prompts_and_texts_of_files(tmp_path):
     assert all(split_of(p) == "held_out" for each in dataset.prompts.values() for p in each)
     first, second = (dataset.references(UNDESIRED, seed) for seed in (0, 1))
     assert len(first) == 7 and first == dataset.references(UNDESIRED, 0) and first != second
-    assert all(split_of(text) == "attribution" for text in dataset.references(GENERAL, 0))
+    assert all(split_of(each.text) == "attribution" for each in dataset.references(GENERAL, 0))
     long = write(tmp_path / "g.jsonl", [{"a": {"b": "word " * 50 + str(i)}} for i in range(20)])
     dataset = load(
         path,
@@ -119,7 +119,7 @@ def test_references_prompts_and_texts_of_files(tmp_path):
         f"dataset.texts.others=[{{name: news, path: {long}, column: a.b}}]",
         "evaluation.perplexity.documents=4",
     )
-    assert all(15 <= len(text.split()) < 30 for text in dataset.references(GENERAL, 0))
+    assert all(15 <= len(each.text.split()) < 30 for each in dataset.references(GENERAL, 0))
     assert {name: len(each) for name, each in dataset.texts.items()} == {
         "general": 4,
         "benign": 4,
@@ -204,7 +204,8 @@ def test_attributed_prompts_are_evaluated_only_in_sample(tmp_path):
         settings(path, "evaluation.split=attribution")
     both = ("evaluation.split=attribution", "evaluation.in_sample=true")
     dataset = load(path, *both)
-    assert set(dataset.prompts["undesired"]) <= set(dataset.references(UNDESIRED, 0))
+    attributed = {each.text for each in dataset.references(UNDESIRED, 0)}
+    assert set(dataset.prompts["undesired"]) <= attributed
 
 
 @pytest.mark.parametrize("split", ["validation", "held_out"])

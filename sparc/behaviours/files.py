@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from sparc.behaviours.prompts import Prompt, of, read_prompts
 from sparc.behaviours.reading import texts
 from sparc.config import DatasetConfig, EvaluationConfig, ReferenceConfig, SourceConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, Reference
 from sparc.errors import UserError
 
 _POOL = 10_000  # texts of a file from which references are drawn
@@ -64,7 +64,7 @@ def perplexity_texts(
 
 def _references(
     config: DatasetConfig, prompts: list[Prompt]
-) -> Callable[[str, int], Sequence[str]]:
+) -> Callable[[str, int], Sequence[Reference]]:
     settings = {GENERAL: config.general, UNDESIRED: config.undesired}
     categories = {GENERAL: config.neutral_category, UNDESIRED: config.undesired_category}
     pools = {}
@@ -80,8 +80,9 @@ def _references(
                 f"dataset.{name}.path=... (a file)"
             )
 
-    def references(name: str, seed: int) -> list[str]:
-        return draw(pools[name], settings[name], random.Random(f"sparc {name} references {seed}"))
+    def references(name: str, seed: int) -> list[Reference]:
+        rng = random.Random(f"sparc {name} references {seed}")
+        return [Reference(text) for text in draw(pools[name], settings[name], rng)]
 
     return references
 

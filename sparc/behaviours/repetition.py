@@ -13,7 +13,7 @@ from sparc.behaviours.files import draw, perplexity_texts
 from sparc.behaviours.prompts import split_of
 from sparc.behaviours.reading import texts
 from sparc.config import DatasetConfig, EvaluationConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, Reference
 from sparc.errors import UserError
 from sparc.evaluation.completions import Sampling, complete
 from sparc.evaluation.repetition import uniqueness
@@ -46,7 +46,7 @@ def repetition(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
     def on_model(model: Model) -> Dataset:
         return _fitted(config, evaluation, _responses(model, prompts, config, evaluation))
 
-    def unknown(_name: str, _seed: int) -> Sequence[str]:
+    def unknown(_name: str, _seed: int) -> Sequence[Reference]:
         raise RuntimeError("which prompts loop is not known before the model is loaded")
 
     return Dataset(references=unknown, prompts={}, texts={}, on_model=on_model)
@@ -110,7 +110,7 @@ def _fitted(
 
 def _references(
     config: DatasetConfig, found: list[_Candidate]
-) -> Callable[[str, int], Sequence[str]]:
+) -> Callable[[str, int], Sequence[Reference]]:
     def text(candidate: _Candidate, mode: str) -> str:
         if mode == "prompt":
             return candidate.prompt
@@ -119,7 +119,7 @@ def _references(
             response = cut_before_loop(response, config.uniqueness)
         return f"{candidate.prompt} {response.strip()}".strip()
 
-    def references(name: str, seed: int) -> list[str]:
+    def references(name: str, seed: int) -> list[Reference]:
         settings = config.undesired if name == UNDESIRED else config.general
         chosen = [each for each in found if each.loops == (name == UNDESIRED)]
         if name == GENERAL and settings.path is not None:
@@ -128,6 +128,7 @@ def _references(
             pool = [text(each, settings.mode) for each in chosen]
         if name == UNDESIRED:
             settings = replace(settings, mode="whole")  # cut already, at the loop
-        return draw(pool, settings, random.Random(f"sparc {name} references {seed}"))
+        rng = random.Random(f"sparc {name} references {seed}")
+        return [Reference(text) for text in draw(pool, settings, rng)]
 
     return references

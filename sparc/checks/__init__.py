@@ -1,0 +1,43 @@
+"""Impossible values in a configuration, found before anything is loaded."""
+
+from sparc.checks.parts import (
+    dataset_complaints,
+    evaluation_complaints,
+    model_complaints,
+    run_complaints,
+    tracking_complaints,
+)
+from sparc.checks.pruning import amount_complaints, pruning_complaints
+from sparc.checks.values import choices, numbers
+from sparc.config import Config
+from sparc.errors import UserError
+from sparc.methods import attribution_complaints
+
+
+def check(config: Config) -> None:
+    """Raise UserError with the first impossible value or combination."""
+    checkers = (
+        run_complaints,
+        model_complaints,
+        choices,
+        numbers,
+        dataset_complaints,
+        attribution_complaints,
+        pruning_complaints,
+        evaluation_complaints,
+        tracking_complaints,
+    )
+    for checker in checkers:
+        for complaint in checker(config):
+            raise UserError(complaint)
+
+
+def check_model(config: Config, num_layers: int, neurons: int, vocabulary: int) -> None:
+    """Raise UserError for what a loaded model cannot give, before anything expensive starts."""
+    for complaint in amount_complaints(config.pruning, num_layers, neurons):
+        raise UserError(complaint)
+    beyond = [token for token in config.attribution.target.token_ids if token >= vocabulary]
+    if beyond:
+        raise UserError(
+            f"attribution.target.token_ids: {beyond} are not among the model's {vocabulary} tokens"
+        )

@@ -1,0 +1,62 @@
+"""Whether a model has what is to be removed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sparc.config import Config, PruningConfig
+from sparc.families import family, neuron_grid
+from sparc.locations import model_folder
+
+RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
+
+
+def pruning_complaints(config: Config) -> Iterator[str]:
+    pruning = config.pruning
+    if pruning.method == "from_file":
+        if pruning.path is None:
+            yield "pruning.path is not set: add pruning.path=, a neurons.json or a run directory"
+        elif not Path(pruning.path).exists():
+            yield f"pruning.path={pruning.path}: no such neurons.json or run directory"
+    if pruning.method != "from_file" and pruning.path is not None:
+        yield f"pruning.path={pruning.path}: pruning={pruning.method} reads none; use from_file"
+    if pruning.method in RESERVED_PRUNING:
+        yield f"pruning={pruning.method}: reserved, not implemented yet; use pruning=neurons"
+    if any(amount < 0 for amount in pruning.curve):
+        yield f"pruning.curve={pruning.curve}: must not hold negative numbers"
+    if pruning.curve and pruning.method == "from_file":
+        yield "pruning.curve: a saved selection is one amount; leave pruning.curve out"
+    file = Path(model_folder(config.model.path)) / "config.json"
+    if not file.is_file():
+        return
+    stated = read_json(file)
+    if not isinstance(stated, dict):
+        yield f"model.path={config.model.path}: its config.json is not readable JSON"
+        return
+    row, grid = family(stated.get("model_type", "?")), neuron_grid(stated)
+    if config.attribution.projection == "gate" and row.gate is None:
+        yield "attribution.projection=gate: this model's MLP has no gate; use projection=up"
+    if grid is not None:
+        yield from amount_complaints(pruning, *grid)
+
+
+def amount_complaints(pruning: PruningConfig, num_layers: int, neurons: int) -> Iterator[str]:
+    """What a model of `num_layers` layers of `neurons` neurons each cannot give."""
+    layers = range(num_layers) if pruning.layers is None else pruning.layers
+    wrong = [layer for layer in layers if not 0 <= layer < num_layers]
+    if wrong:
+        yield f"pruning.layers={pruning.layers}: the model has layers 0 to {num_layers - 1}"
+    available = len(set(layers)) * neurons
+    if pruning.num_neurons > available:
+        yield f"pruning.num_neurons={pruning.num_neurons}: only {available} neurons to choose from"
+    if any(amount > available for amount in pruning.curve):
+        yield f"pruning.curve={pruning.curve}: only {available} neurons to choose from"
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

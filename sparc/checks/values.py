@@ -1,0 +1,92 @@
+"""Which values each key of a configuration may take."""
+
+from collections.abc import Iterator
+
+from sparc.config import Config
+
+CHOICES = {
+    "stage": ("all", "attribute", "report"),
+    "model.dtype": ("float32", "bfloat16", "float16", "float64"),
+    "model.attn_implementation": ("sdpa", "eager"),
+    "dataset.general.mode": ("cut", "whole", "prompt"),
+    "dataset.undesired.mode": ("cut", "whole", "prompt"),
+    "dataset.primary_metric": ("mean", "rate", "expected_max", "probability"),
+    "attribution.rules": ("attnlrp", "cp"),
+    "attribution.reduction": ("signed", "abs_sample", "abs_weight"),
+    "attribution.projection": ("up", "gate", "down", "hidden"),
+    "attribution.target.kind": ("argmax", "tokens", "difference", "logprob"),
+    "attribution.nonfinite": ("stop", "skip"),
+    "evaluation.split": ("attribution", "validation", "held_out"),
+    "evaluation.on_failure": ("stop", "count"),
+    "evaluation.baseline": ("auto", "refresh"),
+    "evaluation.perplexity.convention": ("documents", "disjoint", "stride"),
+    "evaluation.scorers": ("detoxify", "classifier", "lexicon", "repetition"),
+    "tracking.name": ("none", "wandb"),
+    "tracking.mode": ("online", "offline", "disabled"),
+}
+POSITIVE = (
+    "dataset.general.samples",
+    "dataset.undesired.samples",
+    "attribution.batch_tokens",
+    "attribution.steps",
+    "attribution.shards",
+    "evaluation.prompts",
+    "evaluation.sampling.samples",
+    "evaluation.sampling.max_new_tokens",
+    "evaluation.perplexity.stride",
+    "evaluation.resamples",
+    "evaluation.batch_tokens",
+    "evaluation.perplexity.batch_tokens",
+)
+NOT_NEGATIVE = (
+    "seed",
+    "attribution.checkpoint_seconds",
+    "attribution.seed",
+    "pruning.num_neurons",
+    "evaluation.random_draws",
+    "evaluation.sampling.temperature",
+    "evaluation.sampling.top_k",
+    "evaluation.budget.perplexity",
+    "evaluation.budget.loop_rate",
+    "evaluation.budget.toxicity",
+    "evaluation.budget.accuracy",
+)
+RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
+
+
+def _get(config: Config, key: str) -> object:
+    value: object = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def choices(config: Config) -> Iterator[str]:
+    for key, allowed in CHOICES.items():
+        value = _get(config, key)
+        for item in value if isinstance(value, list) else [value]:
+            if item not in allowed:
+                yield f"{key}={item}: must be one of {', '.join(allowed)}"
+    if not config.evaluation.scorers:
+        yield "evaluation.scorers=[]: name at least one; the first is the primary scorer"
+    if not config.dataset.reference_seeds:
+        yield "dataset.reference_seeds=[]: name at least one seed"
+
+
+def numbers(config: Config) -> Iterator[str]:
+    for key in POSITIVE:
+        if float(_get(config, key)) < 1:  # type: ignore[arg-type]
+            yield f"{key}={_get(config, key)}: must be 1 or more"
+    for key in NOT_NEGATIVE:
+        if float(_get(config, key)) < 0:  # type: ignore[arg-type]
+            yield f"{key}={_get(config, key)}: must not be negative"
+    sampling = config.evaluation.sampling
+    if not 0 < sampling.top_p <= 1:
+        yield f"evaluation.sampling.top_p={sampling.top_p}: must be above 0 and at most 1"
+    if not 0 <= config.evaluation.threshold <= 1:
+        yield f"evaluation.threshold={config.evaluation.threshold}: must lie between 0 and 1"
+    if sampling.temperature == 0 and sampling.samples > 1:
+        yield (
+            f"evaluation.sampling.samples={sampling.samples} with temperature=0: greedy decoding "
+            "gives one completion; set evaluation.sampling.samples=1"
+        )

@@ -1,6 +1,6 @@
 """The README's picture of a sweep: runs a small sweep and photographs its sweep.html.
 
-python scripts/sweep_picture.py      (about three minutes; needs Chromium)
+python scripts/sweep_picture.py      (about four minutes; needs Chromium)
 """
 
 import subprocess
@@ -14,8 +14,8 @@ OVERRIDES = (
     "experiment=quick",
     "name=readme",
     "evaluation.prompts=40",
-    "evaluation.random_draws=3",
-    "pruning.num_neurons=4,8,16,32,64,128",
+    "evaluation.random_draws=5",
+    "pruning.num_neurons=2,4,8,16,32,64",
     "seed=0,1",
 )
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from sparc.config import TrackingConfig
 from sparc.errors import UserError
+from sparc.report.plain import visible
 from sparc.tracking import Tracker
 
+_MODES = ("online", "offline")
 _EXIT_CODES = {"ok": 0, "failed": 1, "interrupted": 130}
 
 
@@ -29,21 +31,46 @@ def finished_runs(folders: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def track(folder: Path, config: TrackingConfig) -> bool:
-    """Log the finished run in `folder` as the job would have; whether W&B took all of it."""
-    status = json.loads((folder / "results.json").read_text(encoding="utf-8"))["status"]
+def exit_code(folder: Path) -> int:
+    """What the job in `folder` ended with. Raises UserError where results.json does not tell."""
+    file = folder / "results.json"
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON ({error}); leave this run out") from error
+    if not isinstance(results, dict) or not {"status", "run", "stages"} <= results.keys():
+        raise UserError(f"{file}: not the results of a run; leave it out")
+    return _EXIT_CODES.get(results["status"], 1)
+
+
+def track(folder: Path, code: int, config: TrackingConfig) -> bool:
+    """Log the run in `folder`, which ended with `code`, as its job would have.
+
+    Returns whether W&B took all of it.
+    """
     tracker = Tracker(config, folder)
     tracker.start()
-    tracker.finish(_EXIT_CODES.get(status, 1))
+    tracker.finish(code)
     return tracker.complaints == 0
+
+
+def _usual_mode() -> str:
+    """W&B's own variable, else online. Raises UserError where it asks for something else."""
+    mode = os.environ.get("WANDB_MODE", TrackingConfig().mode)
+    if mode not in _MODES:
+        raise UserError(
+            f"WANDB_MODE={mode}: nothing would be logged; give --mode online or --mode offline"
+        )
+    return mode
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sparc.track", description=__doc__)
     defaults = TrackingConfig()
-    mode = os.environ.get("WANDB_MODE", defaults.mode)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="runs or sweeps")
-    parser.add_argument("--mode", choices=["online", "offline"], default=mode)
+    parser.add_argument("--mode", choices=_MODES)
     parser.add_argument("--project", default=defaults.project)
     parser.add_argument("--entity", default=None)
     parser.add_argument("--tags", nargs="*", default=[])
@@ -54,20 +81,21 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Log the runs named on the command line; 1 where W&B did not take all, 2 for a mistake."""
     given = _arguments(arguments)
+    try:
+        mode = given.mode or _usual_mode()
+        codes = {folder: exit_code(folder) for folder in finished_runs(given.runs)}
+    except UserError as error:
+        print(f"sparc: {visible(str(error))}", file=sys.stderr)
+        return 2
     config = TrackingConfig(
         name="wandb",
-        mode=given.mode,
+        mode=mode,
         project=given.project,
         entity=given.entity,
         tags=given.tags,
         completions=given.completions,
     )
-    try:
-        folders = finished_runs(given.runs)
-    except UserError as error:
-        print(f"sparc: {error}", file=sys.stderr)
-        return 2
-    return 0 if all([track(folder, config) for folder in folders]) else 1
+    return 0 if all([track(folder, code, config) for folder, code in codes.items()]) else 1
 
 
 if __name__ == "__main__":

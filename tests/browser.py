@@ -1,6 +1,10 @@
-"""Debian's Chromium for tests: found or installed, started without a network, never left behind."""
+"""Debian's Chromium for tests: found or installed, started without a network, never left behind.
+
+Besides, what every page of ours must hold up to in it.
+"""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -10,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
+SIZES = ((1280, 800), (390, 844))
+SCHEMES = ("light", "dark")
 CHROMIUM = Path("/usr/bin/chromium")
 # no sandbox: tests may run as root in a container. The rest keeps Chromium from calling home.
 ARGUMENTS = [
@@ -111,3 +118,44 @@ def opened(
         yield Opened(context, path)
     finally:
         context.close()
+
+
+def harmless(each: Opened) -> None:
+    """The page has complained about nothing, asked for nothing and run no attack."""
+    assert each.complaints == []
+    assert each.foreign_requests() == []
+    assert each.page.evaluate("window.hacked") is None
+
+
+def open_details(page: Any) -> None:
+    """Unfold all that is folded away."""
+    page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+
+
+def fits(page: Any, width: int) -> None:
+    """Nothing makes the page wider than the screen."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def in_first_viewport(page: Any, selector: str, height: int) -> None:
+    """The element is seen whole before anybody scrolls."""
+    box = page.locator(selector).bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= height
+
+
+def no_grave_violation(page: Any) -> None:
+    """Axe finds nothing serious or critical."""
+    found = Axe().run(page).response["violations"]
+    grave = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+    assert grave == [], json.dumps(found)[:3000]
+
+
+def policy_stops_scripts(each: Opened, element: str) -> None:
+    """A script that got into `element` in spite of all is stopped by the page's policy."""
+    attack = (
+        f"document.getElementById('{element}').innerHTML = '<img src=x onerror=\"hacked = 1\">'"
+    )
+    each.page.evaluate(attack)
+    each.page.wait_for_timeout(200)
+    assert each.page.evaluate("window.hacked") is None
+    assert any("Content Security Policy" in text for text in each.complaints)

@@ -66,24 +66,25 @@ def _score_report() -> dict[str, Any]:
     }
 
 
-def explanations(neurons: list[dict[str, Any]]) -> dict[str, Any]:
-    """What explanations.json holds, with attacks for tokens."""
+def with_cards(neurons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of neurons.json, the first twelve with cards that have attacks for tokens."""
     context = {"before": HOSTILE[0], "token": HOSTILE[1], "relevance": 1.25, "activation": -2.0}
-    cards = [
-        {
-            **neuron,
-            "scores": [
-                {"set": name, "seed": seed, "score": score + 0.01 * seed}
-                for name, score in (("general", 0.01), ("undesired", 0.4))
-                for seed in (0, 1, 2)
-            ],
-            "undesired": [context] * 3,
-            "general": [context],
-            "promoted": list(HOSTILE),
-            "suppressed": ["calm", "kind"],
-        }
-        for neuron in neurons[:12]
-    ]
+    card = {
+        "scores": [
+            {"set": name, "seed": seed, "score": score + 0.01 * seed}
+            for name, score in (("general", 0.01), ("undesired", 0.4))
+            for seed in (0, 1, 2)
+        ],
+        "undesired": [context] * 3,
+        "general": [context],
+        "promoted": list(HOSTILE),
+        "suppressed": ["calm", "kind"],
+    }
+    return [{**neuron, "card": card} for neuron in neurons[:12]] + neurons[12:]
+
+
+def explanations() -> dict[str, Any]:
+    """What explanations.json holds, with attacks for tokens."""
     text = {"seed": 0, "cut": False, "tokens": ["you", HOSTILE[2], "are", "a"], "next_token": "pig"}
     heat = {"inputs": [0.5, 0.0, -1.0, 4.0], "removed": [0.0, 0.0, -0.1, 3.0]}
     return {
@@ -93,7 +94,6 @@ def explanations(neurons: list[dict[str, Any]]) -> dict[str, Any]:
             "cut": -0.1,
             "unit": 0.001,
         },
-        "neurons": cards,
         "texts": [{"set": s, "position": 0, **text, **heat} for s in ("undesired", "general")],
     }
 
@@ -178,8 +178,8 @@ def make_run(
         ),
     )
     write_json(folder / "results.json", results)
-    write_json(folder / "neurons.json", neurons)
-    write_json(folder / "explanations.json", explanations(neurons))
+    write_json(folder / "neurons.json", with_cards(neurons))
+    write_json(folder / "explanations.json", explanations())
     hydra = folder / ".hydra"
     hydra.mkdir()
     settings = {"seed": 0, "dataset": {"undesired_category": "rude"}, "name": "${model.name}"}

@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, rankdata
 
 from sparc.artifacts import write_json
+from sparc.attribution.random import random
 from sparc.circuits.chance import at_least, shared_by_chance
 from sparc.circuits.files import read_contrast, write_contrast
 from sparc.circuits.overlap import overlap, rank_correlation
 from sparc.compare import main
+from sparc.config import AttributionConfig, ModelConfig
+from sparc.models import load_model
 from sparc.pruning.selection import lowest
 from tests.composed import pipeline
 
@@ -109,15 +112,20 @@ def test_rank_correlation_is_that_of_ranks() -> None:
 
 @pytest.mark.slow
 def test_random_selections_overlap_by_chance() -> None:
-    """p-values of 200 pairs are uniform; ties of the discrete count are broken at random."""
-    generator = torch.Generator().manual_seed(1)
+    """p-values of 200 pairs of `attribution=random` selections are uniform.
+
+    Ties of the discrete count are broken at random.
+    """
+    model = load_model(ModelConfig(name="tiny", path="embedded"), "cpu")
     uniform, half = np.random.default_rng(1), 400
+
+    def selection(seed: int) -> frozenset[tuple[int, int]]:
+        with random(model, AttributionConfig(name="random", seed=seed)) as method:
+            return frozenset(lowest(method.scores(torch.empty(0), 0), half))
+
     p_values = []
-    for _ in range(200):
-        a, b = (
-            frozenset(lowest(torch.rand(LAYERS, WIDTH, generator=generator), half))
-            for _ in range(2)
-        )
+    for draw in range(200):
+        a, b = selection(2 * draw), selection(2 * draw + 1)
         found = overlap([a, b], range(LAYERS), WIDTH)
         higher = at_least(shared_by_chance(LAYERS * WIDTH, [half, half]), found.shared + 1)
         p_values.append(higher + uniform.random() * (found.p_value - higher))
@@ -170,7 +178,9 @@ def test_three_runs_give_all_pairs_and_the_triple(
     assert "Shared by all (layer:index): 0:1" in output and "A B C" in output
 
 
-@pytest.mark.parametrize("case", ["other model", "alone", "twice", "no run", "not finished"])
+@pytest.mark.parametrize(
+    "case", ["other model", "alone", "twice", "no run", "not finished", "a list"]
+)
 def test_what_cannot_be_compared_is_told_in_a_line(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +188,8 @@ def test_what_cannot_be_compared_is_told_in_a_line(
     b = _run(tmp_path / "b", [(0, 1)], **({"fingerprint": "two"} if case == "other model" else {}))
     if case == "not finished":
         write_json(b / "results.json", {"status": "failed"})
+    if case == "a list":
+        write_json(b / "results.json", [])
     runs = {"alone": [a], "twice": [a, a], "no run": [a, tmp_path]}.get(case, [a, b])
     assert main([*map(str, runs), "--output", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
@@ -205,11 +217,12 @@ def test_two_seeds_of_one_behaviour_agree_and_random_runs_do_not(tmp_path: Path)
         "".join(each["runs"]): each
         for each in json.loads((tmp_path / "out" / "comparison.json").read_text())["comparisons"]
     }
-    agreeing, random = told["AB"], told["CD"]
+    agreeing, by_chance = told["AB"], told["CD"]
     assert agreeing["shared"] > 10 * agreeing["expected"]
     assert agreeing["p_value"] < 1e-12 and agreeing["p_value_in_layers"] < 1e-12
     assert agreeing["rank_correlation"]["overall"] > 0.1
-    assert random["p_value"] > 0.01 and abs(random["rank_correlation"]["overall"]) < 0.1
+    assert by_chance["p_value"] > 0.01
+    assert abs(by_chance["rank_correlation"]["overall"]) < 0.1
     sizes = [len(json.loads((tmp_path / n / "neurons.json").read_text())) for n in ("a", "b")]
     by_hand = _by_hand(LAYERS * WIDTH, *sizes, agreeing["shared"])
     assert agreeing["p_value"] == pytest.approx(by_hand, rel=1e-6)

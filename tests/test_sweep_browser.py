@@ -1,30 +1,30 @@
 """The sweep's report in Debian's Chromium, opened from disk with the network off."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from sparc.report.sweep import render_sweep
 from sparc.sweeps.summary import read_sweep
-from tests.browser import chromium, opened
+from tests.browser import (
+    SCHEMES,
+    SIZES,
+    fits,
+    harmless,
+    in_first_viewport,
+    no_grave_violation,
+    open_details,
+    opened,
+    policy_stops_scripts,
+)
 from tests.report_run import HOSTILE
+from tests.runs import QUICK, sparc
 from tests.sweep_run import make_sweep
 
 pytestmark = pytest.mark.slow
-
-SIZES = ((1280, 800), (390, 844))
-SCHEMES = ("light", "dark")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 def _write(folder):
@@ -39,44 +39,58 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
-    """Where pictures are kept: SPARC_SCREENSHOTS, else pytest's own folder."""
-    named = os.environ.get("SPARC_SCREENSHOTS")
-    return Path(named) if named else tmp_path_factory.mktemp("screenshots")
+def pages(report, tmp_path_factory):
+    """A made-up sweep's report full of attacks, and that of a small sweep of real runs."""
+    home = tmp_path_factory.mktemp("home")
+    swept = ("attribution=lrp,wanda", "pruning.num_neurons=8,32")
+    done = sparc("-m", *QUICK, "evaluation.random_draws=2", *swept, home=home)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (home / "outputs" / "sweeps").iterdir()
+    return {"made": report, "real": folder / "sweep.html"}
 
 
-def _harmless(each):
-    assert each.complaints == []
-    assert each.foreign_requests() == []
-    assert each.page.evaluate("window.hacked") is None
-
-
-def _open_all(page):
-    page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
-
-
+@pytest.mark.parametrize("kind", ["made", "real"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_it_fits_the_screen(browser, report, screenshots, width, height, scheme):
-    with opened(browser, report, width=width, height=height, scheme=scheme) as each:
+def test_it_fits_the_screen(browser, pages, screenshots, width, height, scheme, kind):
+    with opened(browser, pages[kind], width=width, height=height, scheme=scheme) as each:
         page = each.page
-        page.screenshot(path=screenshots / f"sweep_{width}_{scheme}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        box = page.locator("#verdict").bounding_box()
-        assert box["y"] >= 0 and box["y"] + box["height"] <= height
-        assert page.locator(".counts").bounding_box()["y"] < height
-        _open_all(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        _harmless(each)
+        page.screenshot(path=screenshots / f"sweep_{kind}_{width}_{scheme}.png", full_page=True)
+        fits(page, width)
+        in_first_viewport(page, "#verdict", height)
+        in_first_viewport(page, ".counts", height)
+        open_details(page)
+        fits(page, width)
+        harmless(each)
 
 
+@pytest.mark.parametrize("kind", ["made", "real"])
 @pytest.mark.parametrize(("size", "scheme"), list(zip(SIZES, SCHEMES, strict=True)))
-def test_axe_finds_no_serious_violation(browser, report, size, scheme):
-    with opened(browser, report, width=size[0], height=size[1], scheme=scheme) as each:
-        _open_all(each.page)
-        found = Axe().run(each.page).response["violations"]
-        grave = [one["id"] for one in found if one["impact"] in ("serious", "critical")]
-        assert grave == [], json.dumps(found)[:3000]
+def test_axe_finds_no_serious_violation(browser, pages, size, scheme, kind):
+    with opened(browser, pages[kind], width=size[0], height=size[1], scheme=scheme) as each:
+        open_details(each.page)
+        no_grave_violation(each.page)
+
+
+def test_a_real_sweep_compares_its_methods_and_leads_to_its_runs(browser, pages):
+    with opened(browser, pages["real"]) as each:
+        page = each.page
+        counts = page.locator(".counts").inner_text().split()
+        assert " ".join(counts) == "4 done 0 failed 0 missing 4 points seed 0"
+        label = page.locator("figure svg[role=img]").first.get_attribute("aria-label")
+        for amount in (8, 32):
+            for method in ("lrp", "wanda"):
+                assert f"{method}, {amount} neurons" in label
+        captions = page.locator("figcaption").all_inner_texts()
+        assert sum("random controls of all 2 methods" in caption for caption in captions) == 2
+        harmless(each)
+        assert page.locator(".points a").count() == 4
+        page.locator(".points a").first.click()
+        page.wait_for_load_state()
+        folder = Path(unquote(urlparse(page.url).path)).parent
+        results = json.loads((folder / "results.json").read_text())
+        assert page.locator("#verdict").inner_text() == results["verdict"]
+        assert each.complaints == []
 
 
 def test_charts_have_text_alternatives_and_tables(browser, report):
@@ -118,17 +132,12 @@ def test_hostile_text_is_shown_and_does_nothing(browser, report):
         )
         assert set(schemes) == {"file:"}
         assert page.evaluate("document.querySelectorAll('img, script').length") == 0
-        _harmless(each)
+        harmless(each)
 
 
 def test_the_policy_stops_a_script_that_got_in(browser, report):
     with opened(browser, report) as each:
-        each.page.evaluate(
-            "document.getElementById('verdict').innerHTML = '<img src=x onerror=\"hacked = 1\">'"
-        )
-        each.page.wait_for_timeout(200)
-        assert each.page.evaluate("window.hacked") is None
-        assert any("Content Security Policy" in text for text in each.complaints)
+        policy_stops_scripts(each, "verdict")
 
 
 def test_hostile_models_and_data_sets(browser, report, tmp_path):
@@ -143,4 +152,4 @@ def test_hostile_models_and_data_sets(browser, report, tmp_path):
     with opened(browser, _write(folder)) as each:
         assert HOSTILE[0] in each.page.locator("#panel1").inner_text()
         assert each.page.evaluate("document.documentElement.scrollWidth") <= 1280
-        _harmless(each)
+        harmless(each)

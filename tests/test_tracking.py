@@ -1,5 +1,6 @@
 """What W&B is told, and that nothing it does costs a result; the real command throughout."""
 
+import json
 import re
 import subprocess
 import sys
@@ -92,6 +93,11 @@ def test_a_sweep_is_one_group_of_separate_runs(tmp_path: Path) -> None:
         if failed:
             assert "missing.ckpt" in run.summary["reason"]
             continue
+        logged = json.loads((folder / "wandb" / "artifact" / "neurons.json").read_text())
+        kept = json.loads((folder / "neurons.json").read_text())
+        assert "card" in kept[0] and logged == [
+            {key: record[key] for key in ("layer", "index", "score")} for record in kept
+        ]  # cards quote reference texts
         change = results["change"]
         (point,) = [row for row in run.history if row.get("num_neurons") == amount]
         for metric in ("toxicity/rate", "perplexity/general"):

@@ -1,5 +1,6 @@
 """Names, points and privacy of what W&B is told; no W&B here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,36 @@ def test_a_failing_client_is_told_once_and_never_raised(
 def test_impossible_tracking_is_refused(override: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         check(composed("tracking=wandb", override))
+
+
+def _finished(folder: Path, results: str) -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / "results.json").write_text(results)
+    return folder
+
+
+@pytest.mark.parametrize("results", ['{"status": "ok"', "[]", '{"status": "ok"}'])
+def test_broken_results_are_told_before_anything_is_logged(
+    results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = json.dumps(_results())
+    good = _finished(tmp_path / "good", whole)
+    bad = _finished(tmp_path / "bad", results)
+    assert main([str(good), str(bad), "--mode", "offline"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{bad / 'results.json'}: not" in told
+    assert not (good / "wandb").exists()
+
+
+@pytest.mark.parametrize("mode", ["disabled", "sideways"])
+def test_a_mode_that_logs_nothing_is_refused(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _finished(tmp_path / "run", json.dumps(_results()))
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert main([str(folder)]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"WANDB_MODE={mode}" in told and "--mode offline" in told
 
 
 def test_tracking_no_run_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

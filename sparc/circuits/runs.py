@@ -52,9 +52,11 @@ def _chosen_layers(folder: Path, layers: int) -> tuple[int, ...]:
 def read_circuit(folder: Path) -> Circuit:
     """Read the run in `folder`. Raises UserError where there is no finished run."""
     results = _json(folder / "results.json")
-    if "selection" not in results:
-        status = results.get("status", "not a run")
-        raise UserError(f"{folder}: selected no neurons ({status}); give finished runs")
+    if not isinstance(results, dict) or "selection" not in results:
+        status = results.get("status") if isinstance(results, dict) else None
+        raise UserError(
+            f"{folder}: selected no neurons ({status or 'not a run'}); give finished runs"
+        )
     layers = len(results["selection"]["per_layer"])
     contrast = folder / CONTRAST_FILE
     return Circuit(

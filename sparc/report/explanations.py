@@ -8,7 +8,7 @@ import torch
 
 from sparc.attribution.tokens import TokenRelevance, token_relevance
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models import Model, parameter
 from sparc.pruning.selection import Neuron
 from sparc.references import ReferenceSet
 from sparc.report.svg import symlog
@@ -31,18 +31,18 @@ def explain(
     contrast: torch.Tensor,
     selection: Sequence[Neuron],
     config: AttributionConfig,
-) -> dict[str, Any]:
-    """What explanations.json holds: `contrast`, `neurons` and `texts`.
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What explanations.json holds (`contrast` and `texts`), and the cards of neurons.json.
 
-    contrast: a histogram of all neurons with the cut. neurons: the first SHOWN_NEURONS of
-    `selection` with their score in every set and seed, the tokens of the first READ_TEXTS texts
-    of each set (first reference seed) where they are most relevant, and the vocabulary's tokens
-    that they promote and suppress there. texts: the relevance of each of the last LAST_TOKENS
-    tokens in the first SHOWN_TEXTS texts of each set. `contrast` is [layers, neurons] as selected
-    by. Returns {} where nothing was selected.
+    contrast: a histogram of all neurons with the cut. texts: the relevance of each of the last
+    LAST_TOKENS tokens in the first SHOWN_TEXTS texts of each set. A card for each of the first
+    SHOWN_NEURONS of `selection`: its score in every set and seed, the tokens of the first
+    READ_TEXTS texts of each set (first reference seed) where it is most relevant, and the
+    vocabulary's tokens that it promotes and suppresses there. `contrast` is [layers, neurons] as
+    selected by. Returns ({}, []) where nothing was selected.
     """
     if not selection:
-        return {}
+        return {}, []
     first: dict[str, ReferenceSet] = {}
     for each in reference_sets:
         first.setdefault(each.name, each)
@@ -51,18 +51,16 @@ def explain(
         name: token_relevance(model, each.token_ids[:READ_TEXTS], selection, shown, config)
         for name, each in first.items()
     }
-    return {
-        "contrast": histogram(contrast, selection),
-        "neurons": [
-            _neuron(model, neuron, place, first, relevance, scores, contrast)
-            for place, neuron in enumerate(selection[:shown])
-        ],
-        "texts": [
-            _text(model, first[name], position, found)
-            for name in sorted(first, reverse=True)
-            for position, found in enumerate(relevance[name][:SHOWN_TEXTS])
-        ],
-    }
+    texts = [
+        _text(model, first[name], position, found)
+        for name in sorted(first, reverse=True)
+        for position, found in enumerate(relevance[name][:SHOWN_TEXTS])
+    ]
+    cards = [
+        _card(model, neuron, place, first, relevance, scores)
+        for place, neuron in enumerate(selection[:shown])
+    ]
+    return {"contrast": histogram(contrast, selection), "texts": texts}, cards
 
 
 def histogram(contrast: torch.Tensor, selection: Sequence[Neuron]) -> dict[str, Any]:
@@ -113,14 +111,13 @@ def _rounded(values: torch.Tensor) -> list[float]:
     return [float(f"{value:.4g}") for value in values.tolist()]
 
 
-def _neuron(
+def _card(
     model: Model,
     neuron: Neuron,
     place: int,
     references: Mapping[str, ReferenceSet],
     relevance: Mapping[str, Sequence[TokenRelevance]],
     scores: Mapping[tuple[str, int], Scores],
-    contrast: torch.Tensor,
 ) -> dict[str, Any]:
     contexts = {
         name: _contexts(model, each, relevance[name], place) for name, each in references.items()
@@ -129,9 +126,6 @@ def _neuron(
     sign = -1.0 if sum(each["activation"] for each in undesired) < 0 else 1.0
     promoted, suppressed = _vocabulary(model, neuron, sign)
     return {
-        "layer": neuron[0],
-        "index": neuron[1],
-        "score": float(contrast[neuron]),
         "scores": [
             {"set": name, "seed": seed, "score": float(value.values[neuron])}
             for (name, seed), value in sorted(scores.items())
@@ -168,9 +162,9 @@ def _vocabulary(model: Model, neuron: Neuron, sign: float) -> tuple[list[str], l
     `sign` is that of the neuron's activation. The final norm is left out. Empty lists where the
     unembedding has another width (OPT-350M).
     """
-    weight: Any = model.blocks[neuron[0]].down.weight
+    weight = parameter(model.blocks[neuron[0]].down, "weight")
     column = weight[neuron[1]] if model.family.transposed else weight[:, neuron[1]]
-    unembedding: Any = model.network.get_output_embeddings().weight
+    unembedding = parameter(model.network.get_output_embeddings(), "weight")
     if unembedding.shape[1] != len(column):
         return [], []
     effect = sign * (unembedding.float() @ column.to(unembedding.device).float())

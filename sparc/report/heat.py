@@ -8,6 +8,19 @@ from typing import Any
 from sparc.report.plain import visible
 
 _STEPS = 5
+_EXPLAINED = {
+    "argmax": "the logit of the most likely next token",
+    "tokens": "the sum of the logits of the chosen tokens, as next ones",
+    "difference": "the difference between the logits of two chosen tokens, as next ones",
+    "logprob": "the log-probability of the chosen tokens, as next ones",
+}
+_BARE: Mapping[str, Any] = {
+    "scores": [],
+    "undesired": [],
+    "general": [],
+    "promoted": [],
+    "suppressed": [],
+}
 
 
 @dataclass(frozen=True)
@@ -84,31 +97,50 @@ def _reference_text(text: Mapping[str, Any]) -> ReferenceText:
     )
 
 
+def relevance_note(attribution: Mapping[str, Any]) -> str:
+    """What is explained, by which relevance, and whether that is what ranked the neurons.
+
+    attribution: the settings of that group; {} where they are not known.
+    """
+    kind = (attribution.get("target") or {}).get("kind", "argmax")
+    return f"Explained is {_EXPLAINED.get(kind, visible(kind))}. {_relevance(attribution)}"
+
+
+def _relevance(attribution: Mapping[str, Any]) -> str:
+    name, reduction = attribution.get("name"), attribution.get("reduction", "signed")
+    shown = {"attnlrp": "LRP (AttnLRP)", "cp": "LRP (CP-LRP)"}.get(attribution.get("rules", ""), "")
+    if name != "lrp" or not shown:
+        shown = "gradient \u00d7 input"
+    if name not in ("lrp", "gradient"):
+        ranked = visible(str(name or "another method"))
+        return (
+            f"The neurons were ranked by {ranked}, which is not computed token by token. "
+            f"Shown here is {shown}; it did not choose them."
+        )
+    if reduction != "signed":
+        return (
+            f"The neurons were ranked by absolute relevance ({visible(reduction)}). Shown here is "
+            f"signed {shown}: what cancels out did count there."
+        )
+    return f"Shown is {shown}, by which the neurons were ranked, too."
+
+
 def reference_texts(explained: Mapping[str, Any]) -> list[ReferenceText]:
     """The texts of explanations.json, ready to be shown."""
     return [_reference_text(text) for text in explained.get("texts", [])]
 
 
-def neuron_cards(
-    explained: Mapping[str, Any], neurons: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """A card a removed neuron, lowest contrast first; bare ones without explanations.
+def neuron_cards(neurons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The records of neurons.json ready to be shown, in their order; bare where they have no card.
 
     Keys: rank, layer, index, score, sets [(name, [scores by seed])], contexts [(set, [context])],
     promoted and suppressed (tokens).
     """
-    bare: dict[str, Any] = {
-        "scores": [],
-        "undesired": [],
-        "general": [],
-        "promoted": [],
-        "suppressed": [],
-    }
-    found = [{**bare, **card} for card in explained.get("neurons") or neurons]
-    return [_card(rank, card) for rank, card in enumerate(found, 1)]
+    return [_card(rank, record) for rank, record in enumerate(neurons, 1)]
 
 
-def _card(rank: int, card: Mapping[str, Any]) -> dict[str, Any]:
+def _card(rank: int, record: Mapping[str, Any]) -> dict[str, Any]:
+    card = record.get("card", _BARE)
     sets: dict[str, list[str]] = {}
     for entry in card["scores"]:
         sets.setdefault(entry["set"], []).append(_number(entry["score"]))
@@ -119,9 +151,9 @@ def _card(rank: int, card: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "rank": rank,
-        "layer": card["layer"],
-        "index": card["index"],
-        "score": _number(card["score"]),
+        "layer": record["layer"],
+        "index": record["index"],
+        "score": _number(record["score"]),
         "sets": list(sets.items()),
         "contexts": contexts,
         "promoted": [visible(token) for token in card["promoted"]],

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from sparc.report import numbers
 from sparc.report.charts import interval_bar
 from sparc.report.numbers import leaf
+from sparc.report.plain import visible
 
 Path = tuple[str, ...]
 _FIRST: tuple[Path, ...] = (
@@ -20,10 +21,10 @@ _FIRST: tuple[Path, ...] = (
     ("repetition", "loop_rate"),
 )
 _NOTES = {
-    "rate": "share of completions that score {threshold} or more",
-    "mean": "mean score of the completions",
-    "expected_max": "mean over prompts of the highest score",
-    "loop_rate": "share of completions that repeat themselves",
+    "rate": "share of completions that score {threshold} or more; meant to fall",
+    "mean": "mean score of the completions; meant to fall",
+    "expected_max": "mean over prompts of the highest score; meant to fall",
+    "loop_rate": "share of completions that repeat themselves; meant to stay low",
 }
 
 
@@ -84,7 +85,8 @@ def card(results: Mapping[str, Any], path: Path) -> Card | None:
     note = _NOTES.get(path[-1], "").format(threshold=f"{results['evaluation']['threshold']:g}")
     if path[0] == "perplexity":
         tokens = leaf(results["baseline"], *path, "tokens")
-        note = "how unexpected the text is" + (f"; {tokens:,} tokens" if tokens else "")
+        note = f"how unexpected {visible(path[-1])} text is; meant to stay"
+        note += f" ({tokens:,} tokens)" if tokens else ""
     return Card(
         title=name(path),
         note=note,

@@ -70,8 +70,8 @@ def contrast_distribution(contrast: Mapping[str, Any]) -> Figure:
     label = f"Contrast of {sum(counts)} neurons: {below} lie below the cut at {cut:.3g}"
     return Figure(
         "Where the cut falls",
-        "All neurons by contrast; both axes linear near zero, then logarithmic. Neurons left of "
-        "the dashed line serve the undesired behaviour most and were removed.",
+        "All neurons by contrast; both axes linear near zero, then logarithmic. Those left of the "
+        "dashed line have the lowest contrast (most relevant to undesired text) and were removed.",
         picture(_WIDTH, 218, label, parts),
         ["contrast", "neurons"],
         [[f"{low:.3g} to {high:.3g}", str(count)] for low, high, count in bins],
@@ -107,18 +107,18 @@ def _contrast_ticks(
     return kept, [f"{value:g}".replace("-", "\u2212") for value in kept]
 
 
-def seed_agreement(cards: Sequence[Mapping[str, Any]]) -> Figure:
+def seed_agreement(neurons: Sequence[Mapping[str, Any]]) -> Figure:
     """The contrast of the first removed neurons in every reference seed.
 
-    cards: `layer`, `index` and `scores` [{set, seed, score}] of each neuron.
+    neurons: records of neurons.json that have a card.
     """
     rows = []
-    for card in cards:
+    for neuron in neurons:
         by_seed: dict[int, dict[str, float]] = {}
-        for entry in card["scores"]:
+        for entry in neuron["card"]["scores"]:
             by_seed.setdefault(entry["seed"], {})[entry["set"]] = entry["score"]
         values = [sets["general"] - sets["undesired"] for _, sets in sorted(by_seed.items())]
-        rows.append((f"{card['layer']}.{card['index']}", values))
+        rows.append((f"{neuron['layer']}.{neuron['index']}", values))
     low = min(value for _, values in rows for value in values)
     high = max(0.0, *(value for _, values in rows for value in values))
     x, bottom = linear(low, high, 70, _WIDTH - 18), 10.0 + 17 * len(rows)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from sparc.report import charts, metrics, neuron_charts, numbers
 from sparc.report.completions import Table, prompt_means, table
-from sparc.report.heat import neuron_cards, reference_texts
+from sparc.report.heat import neuron_cards, reference_texts, relevance_note
 from sparc.report.inputs import Artifacts, read_artifacts
 from sparc.report.numbers import leaf
 from sparc.report.plain import embedded_json, visible
@@ -49,7 +49,7 @@ def figures(results: Mapping[str, Any], folder: Path) -> list[Figure]:
     return [
         *_behaviour_figures(results, artifacts, category),
         *_cost_figures(results),
-        *_neuron_figures(results, artifacts.explanations),
+        *_neuron_figures(results, artifacts),
     ]
 
 
@@ -62,17 +62,17 @@ def _context(
 ) -> dict[str, Any]:
     config = artifacts.config
     category = _undesired_category(results, config)
-    explained = artifacts.explanations
     return {
         "results": results,
         "cards": metrics.cards(results),
         "all_rows": metrics.all_rows(results),
         "behaviour": _behaviour_figures(results, artifacts, category),
         "cost": _cost_figures(results),
-        "neuron_figures": _neuron_figures(results, explained),
+        "neuron_figures": _neuron_figures(results, artifacts),
         "curve": _curve_rows(results),
-        "texts": reference_texts(explained),
-        "neurons": neuron_cards(explained, artifacts.neurons)[:_MAX_CARDS],
+        "texts": reference_texts(artifacts.explanations),
+        "relevance_note": relevance_note(leaf(config, "attribution") or {}),
+        "neurons": neuron_cards(artifacts.neurons[:_MAX_CARDS]),
         "completions": completions,
         "category": category,
         "sampling": leaf(config, "evaluation", "sampling"),
@@ -121,15 +121,16 @@ def _cost_figures(results: Mapping[str, Any]) -> list[Figure]:
     return [charts.forest(rows)] if rows else []
 
 
-def _neuron_figures(results: Mapping[str, Any], explained: Mapping[str, Any]) -> list[Figure]:
-    figures = []
+def _neuron_figures(results: Mapping[str, Any], artifacts: Artifacts) -> list[Figure]:
+    figures, explained = [], artifacts.explanations
     if results["selection"]["num_pruned"]:
         figures.append(neuron_charts.per_layer(results["selection"]["per_layer"]))
     if leaf(explained, "contrast", "counts"):
         figures.append(neuron_charts.contrast_distribution(explained["contrast"]))
     seeds = {entry["seed"] for entry in results["score_report"]["sets"]}
-    if explained.get("neurons") and len(seeds) > 1:
-        figures.append(neuron_charts.seed_agreement(explained["neurons"][:_MAX_CARDS]))
+    known = [record for record in artifacts.neurons[:_MAX_CARDS] if "card" in record]
+    if known and len(seeds) > 1:
+        figures.append(neuron_charts.seed_agreement(known))
     return figures
 
 

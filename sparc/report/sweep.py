@@ -122,8 +122,7 @@ def _panel(points: Sequence[Point], reports: Mapping[str, str | None]) -> Panel:
     ]
     metric = " ".join(first.primary).replace("_", " ")
     has_random = any(point.random for point in points)
-    band = " The band is the random control's interval, its line and squares the mean."
-    note = "Change against the baseline, with 95% intervals." + (band if has_random else "")
+    note = "Change against the baseline, with 95% intervals." + _band_note(points)
     figures = [
         against_amount(metric.capitalize(), first.primary, series, note),
         against_amount("General perplexity", _GENERAL, series, note),
@@ -145,6 +144,18 @@ def _panel(points: Sequence[Point], reports: Mapping[str, str | None]) -> Panel:
         ],
         has_random=has_random,
     )
+
+
+def _band_note(points: Sequence[Point]) -> str:
+    """What the band of the random control is; every method has a control of its own layers."""
+    methods = {point.method for point in points if point.random}
+    if len(methods) > 1:
+        return (
+            f" The band spans the random controls of all {len(methods)} methods, from the lowest "
+            "end of their intervals to the highest; its line and squares are their mean."
+        )
+    band = " The band is the random control's interval, its line and squares the mean."
+    return band if methods else ""
 
 
 def _sample(series: Series) -> Markup:

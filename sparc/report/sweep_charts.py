@@ -54,7 +54,11 @@ def ends_of(changes: Sequence[Change | None]) -> Iterator[float]:
 
 
 def random_control(series: Sequence[Series], path: Path) -> list[tuple[int, float, float, float]]:
-    """(amount, low, mean, high) of the random control; of several methods' the widest interval."""
+    """(amount, low, mean, high) of the random control.
+
+    Several methods have one each: low and high are the outermost ends of their intervals, mean is
+    the mean of their means.
+    """
     found: dict[int, list[Change]] = {}
     for each in series:
         for point in each.points:

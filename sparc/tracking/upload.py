@@ -30,7 +30,7 @@ def send_results(run: Any, folder: Path, with_completions: bool) -> None:
         _send_figures(run, results, folder)
     if with_completions and (folder / "completions.jsonl").is_file():
         _send_completions(run, folder)
-    _send_files(run, results, folder)  # last: an artifact waits for the server
+    _send_files(run, results, folder, with_completions)  # last: an artifact waits for the server
 
 
 def _send_points(run: Any, results: Mapping[str, Any]) -> None:
@@ -75,8 +75,11 @@ def _send_completions(run: Any, folder: Path) -> None:
     run.log({"completions": wandb.Table(columns=columns, data=data)})
 
 
-def _send_files(run: Any, results: Mapping[str, Any], folder: Path) -> None:
-    """results.json without paths, and neurons.json: a version of their configuration's artifact."""
+def _send_files(run: Any, results: Mapping[str, Any], folder: Path, with_completions: bool) -> None:
+    """results.json without paths, and neurons.json: a version of their configuration's artifact.
+
+    The cards of neurons quote reference texts, so they go where completions go.
+    """
     import wandb
 
     kept = folder / "wandb" / "artifact"
@@ -84,6 +87,8 @@ def _send_files(run: Any, results: Mapping[str, Any], folder: Path) -> None:
     write_json(kept / "results.json", scrubbed(results))
     if (folder / "neurons.json").is_file():
         neurons = json.loads((folder / "neurons.json").read_text(encoding="utf-8"))
+        if not with_completions:
+            neurons = [{k: v for k, v in each.items() if k != "card"} for each in neurons]
         write_json(kept / "neurons.json", neurons)
     name = re.sub(r"[^\w.-]+", "-", results["run"]["name"])[:100]
     artifact = wandb.Artifact(f"{name}-{results['run']['config_hash'][:10]}", type="run")

@@ -30,6 +30,7 @@ demo: $(READY)
 	@$(VENV)/bin/sparc
 
 test: lint
+	@bash scripts/slurm_packages.sh
 	$(PYTEST) -m "not network and not gpu"
 
 check: lint

@@ -5,9 +5,11 @@ Configuration mistakes are told in one line with exit code 2 before torch is imp
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -22,18 +24,23 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparc.artifacts import write_text
+from sparc.artifacts import write_json, write_text
 from sparc.checks import check
+from sparc.checks.values import AHEAD
 from sparc.complaints import one_line
 from sparc.config import Config, content, register_schema
 from sparc.digests import digest
+from sparc.disk import refuse_full
 from sparc.errors import UserError
 from sparc.locations import config_folder
+from sparc.reevaluate import with_saved_run
+from sparc.stopping import allotted_threads
 from sparc.sweeps.jobs import changes_content, write_expected
 from sparc.sweeps.naming import job_folder
 
 # At import: a job on another machine imports this module before it names its folder.
 OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+_log = logging.getLogger(__name__)
 _CHECKED_JOBS = 64  # of a sweep before it starts; every job checks itself again when it runs
 
 
@@ -58,10 +65,17 @@ def _jobs(arguments: argparse.Namespace) -> list[list[str]]:
     return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
 
 
-def _compose(overrides: Sequence[str], arguments: argparse.Namespace) -> Config:
+def _composed(
+    overrides: Sequence[str], arguments: argparse.Namespace, *, with_hydra: bool = False
+) -> DictConfig:
     extra = [f"hydra.searchpath=[file://{arguments.config_dir}]"] if arguments.config_dir else []
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return typed(compose(arguments.config_name or "config", [*overrides, *extra]))
+        name = arguments.config_name or "config"
+        return compose(name, [*overrides, *extra], return_hydra_config=with_hydra)
+
+
+def _compose(overrides: Sequence[str], arguments: argparse.Namespace) -> Config:
+    return typed(_composed(overrides, arguments))
 
 
 def _sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
@@ -71,13 +85,10 @@ def _sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
     return f"{first.paths.outputs}/sweeps/{first.name}-{key}"
 
 
-def _chosen_folder(overrides: Sequence[str]) -> str | None:
-    """The folder that the command line itself names for a sweep; None where it names none."""
-    if not any(override.startswith("hydra.sweep.dir=") for override in overrides):
-        return None
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose("config", list(overrides), return_hydra_config=True)
-        return str(composed.hydra.sweep.dir)
+def _hydra(overrides: Sequence[str], arguments: argparse.Namespace) -> DictConfig:
+    """Hydra's own configuration of a job: where a sweep goes and what runs its jobs."""
+    hydra_part: DictConfig = _composed(overrides, arguments, with_hydra=True).hydra
+    return hydra_part
 
 
 def _prepare(arguments: argparse.Namespace) -> tuple[Config, Path | None]:
@@ -85,24 +96,64 @@ def _prepare(arguments: argparse.Namespace) -> tuple[Config, Path | None]:
 
     What a sweep is about to run is kept in its folder, so that a job that never starts is missed.
     """
+    _check_plugin(_asked_launcher(arguments))
     jobs = _jobs(arguments)
     configs = [_compose(job, arguments) for job in islice(jobs, _CHECKED_JOBS)]
-    if not arguments.multirun or arguments.cfg or arguments.info:
+    ahead = configs[0].stage in AHEAD
+    if not (arguments.multirun or arguments.cfg or ahead) and _asked_launcher(arguments):
+        raise UserError(f"{_asked_launcher(arguments)}: runs the jobs of a sweep; add -m")
+    if not arguments.multirun or arguments.cfg or arguments.info or ahead:
         return configs[0], None
-    folder = Path(_chosen_folder(jobs[0]) or _sweep_folder(configs[0], jobs))
+    settings = _hydra(jobs[0], arguments)
+    if str(settings.launcher._target_).endswith("SlurmLauncher"):
+        from sparc.sweeps.slurm import request_complaint
+
+        if complaint := request_complaint(settings.launcher):
+            raise UserError(complaint)
+    chosen = any(override.startswith("hydra.sweep.dir=") for override in jobs[0])
+    folder = Path(str(settings.sweep.dir) if chosen else _sweep_folder(configs[0], jobs))
     write_expected(folder, jobs, configs, arguments.overrides)
     return configs[0], folder
 
 
+def _asked_launcher(arguments: argparse.Namespace) -> str:
+    """The override that chooses a launcher, empty where there is none."""
+    return next((o for o in arguments.overrides if o.startswith("hydra/launcher=")), "")
+
+
+def _check_plugin(asked: str) -> None:
+    """Raise UserError where a launcher is asked for whose package is not installed."""
+    if asked.partition("=")[2].startswith(("slurm", "local", "submitit")):
+        try:
+            found = find_spec("hydra_plugins.hydra_submitit_launcher")
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise UserError(f"{asked}: not installed here; run: pip install 'sparc[slurm]'")
+
+
 def _job(composed: DictConfig) -> None:
     # OpenMP's threads spin while they wait, which makes two of them on a busy core several times
-    # slower than one. Read once, when torch is imported.
+    # slower than one. Read once, when torch is imported, as is their number.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from sparc.job import execute
-
+    if threads := allotted_threads():
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     settings = HydraConfig.get()
-    code = execute(typed(composed), Path(settings.runtime.output_dir))
-    if code and settings.mode == RunMode.RUN:
+    folder = Path(settings.runtime.output_dir)
+    in_sweep = settings.mode == RunMode.MULTIRUN
+    try:
+        from sparc.job import execute
+
+        code = execute(typed(composed), folder, resume=in_sweep)
+    except Exception as error:
+        if not in_sweep:
+            raise
+        # Hydra keeps it from whoever reads the log; a node may lack what the submitter checked.
+        _log.exception("failed before it began")
+        reason = f"{type(error).__name__}: {error}"
+        write_json(folder / "results.json", {"status": "failed", "reason": reason})
+        return
+    if code and not in_sweep:
         sys.exit(code)
 
 
@@ -120,12 +171,32 @@ def _launch() -> int:
 
 def _conclude(folder: Path, code: int) -> int:
     """Summarise a sweep that ended with `code`; after Ctrl-C only say how to do so."""
+    if code == 2:  # Slurm did not take the jobs
+        return code
     if code == 130:
         print(f"sparc: interrupted; jobs so far: python -m sparc.sweep {folder}", file=sys.stderr)
         return code
     from sparc.sweep import conclude
 
     return conclude(folder) or code
+
+
+def _ahead(arguments: argparse.Namespace) -> int:
+    """stage=check looks at the first job, stage=prefetch at all of them; neither is run."""
+    from sparc.preflight.stages import run_stage
+
+    jobs = _jobs(arguments)
+    configs = [_compose(job, arguments) for job in islice(jobs, _CHECKED_JOBS)]
+    return run_stage(configs, _hydra(jobs[0], arguments).launcher)
+
+
+def _restate(arguments: argparse.Namespace) -> None:
+    """With stage=evaluate the saved run's overrides go before those given, for Hydra, too."""
+    saved = with_saved_run(arguments.overrides, lambda each: _composed(each, arguments))
+    if saved:
+        place = sys.argv.index(arguments.overrides[0])
+        sys.argv[place:place] = saved
+        arguments.overrides = [*saved, *arguments.overrides]
 
 
 def _render_again(folder: Path) -> None:
@@ -145,11 +216,15 @@ def main() -> None:
     informs = arguments.help or arguments.hydra_help or arguments.shell_completion
     try:
         if not informs:
+            _restate(arguments)
             config, sweep = _prepare(arguments)
             if config.stage == "report" and sweep:
                 raise UserError("stage=report renders one run: leave -m out")
             if config.stage == "report":
                 return _render_again(Path(config.run or ""))
+            if config.stage in AHEAD and not (arguments.cfg or arguments.info):
+                sys.exit(_ahead(arguments))
+            refuse_full({f"paths.{k}": getattr(config.paths, k) for k in ("outputs", "cache")})
     except UserError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:

@@ -42,3 +42,11 @@ def read_lines(path: Path) -> list[Any]:
     """The records of a JSON-lines file."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -136,7 +136,8 @@ def fetch(
         return value, True
     folder = entry_folder(root, kind, key)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock(folder.with_name(folder.name + ".lock")):
+    entry = f"{kind} {folder.name[:8]}"
+    with lock(folder.with_name(folder.name + ".lock"), entry):
         try:
             value = _read(folder, key, load)
             if value is not None:
@@ -144,5 +145,6 @@ def fetch(
         except Corrupt as error:
             _log.warning("cache entry %s is corrupt (%s): computing it again", folder, error)
         _sweep(folder)
+        _log.info("computing %s", entry)
         written = _write(folder, key, save)
     return (load(folder), False) if written else fetch(root, kind, key, load=load, save=save)

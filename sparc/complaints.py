@@ -28,6 +28,8 @@ def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _no_such_key(key: str) -> str:
+    if key.startswith("hydra."):
+        return f"{key}: no such key; `sparc --cfg hydra` prints every key"
     known = list(_keys(Config))
     last = {name.rpartition(".")[2]: name for name in known}
     near = difflib.get_close_matches(key, known, 1) or [

@@ -10,6 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sparc.report.plain import visible
+
+COLUMNS = ("baseline", "pruned", "change", "95% interval", "random", "oracle")
 _ROWS = {
     ("toxicity", "rate"): "toxicity rate",
     ("toxicity", "mean"): "toxicity mean",
@@ -68,24 +71,14 @@ def _number(value: Mapping[str, Any] | None) -> str:
     return "-" if value is None or value["value"] is None else f"{value['value']:.3f}"
 
 
-def summary(results: Mapping[str, Any]) -> Table:
-    """The table of a finished run; the last two columns are the changes of the control arms."""
+def summary_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The metric's name and its values in COLUMNS, for every metric that was measured."""
     control = results["control"]
-    selection = results["selection"]
-    title = (
-        f"{results['run']['name']}: {selection['num_pruned']} of {results['model']['neurons']} "
-        f"neurons removed ({selection['method']})"
-    )
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.collapse_padding = True
-    table.add_column("metric", no_wrap=True)
-    for name in ("baseline", "pruned", "change", "95% interval", "random", "oracle"):
-        table.add_column(name, justify="right", no_wrap=True)
     for path, name in _ROWS.items():
         change = leaf(results["change"], path)
         if change is None:
             continue
-        table.add_row(
+        yield (
             name,
             _number(leaf(results["baseline"], path)),
             _number(leaf(results["pruned"], path)),
@@ -94,6 +87,27 @@ def summary(results: Mapping[str, Any]) -> Table:
             _percent(leaf(control["random"], ("change", *path))),
             _percent(leaf(control["oracle"], ("change", *path))),
         )
+
+
+def _plain(text: str) -> str:
+    """Names from data and configurations may hold markup and control characters."""
+    return escape(visible(text))
+
+
+def summary(results: Mapping[str, Any]) -> Table:
+    """The table of a finished run; the last two columns are the changes of the control arms."""
+    selection = results["selection"]
+    title = (
+        f"{results['run']['name']}: {selection['num_pruned']} of {results['model']['neurons']} "
+        f"neurons removed ({selection['method']})"
+    )
+    table = Table(title=_plain(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.collapse_padding = True
+    table.add_column("metric", no_wrap=True)
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in summary_rows(results):
+        table.add_row(*row)
     return table
 
 
@@ -103,6 +117,6 @@ def show(results: Mapping[str, Any], folder: str) -> None:
     if "change" in results:
         console.print(summary(results))
         for warning in results["score_report"]["warnings"]:
-            console.print(f"Note: {escape(warning)}.")
-        console.print(escape(results["verdict"]), soft_wrap=True)
-    console.print(f"Run directory: {escape(folder)}", soft_wrap=True)
+            console.print(f"Note: {_plain(warning)}.")
+        console.print(_plain(results["verdict"]), soft_wrap=True)
+    console.print(f"Run directory: {_plain(folder)}", soft_wrap=True)

@@ -1,21 +1,28 @@
 """A behaviour's data: reference texts, prompts by category, texts for perplexity.
 
 A data set is a function of its configuration, named by `dataset._target_`. Where it depends on
-what the model says, it holds a function that `fitted` calls once the model is loaded.
+what the model says, or on its tokenizer, it holds a function that `fitted` calls once the model
+is loaded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import get_method
 
-from sparc.config import DatasetConfig, EvaluationConfig
+from sparc.config import DatasetConfig, EvaluationConfig, ReferenceConfig
 from sparc.digests import digest
-from sparc.leaks import refuse_leak
-from sparc.tiny import data as tiny
+from sparc.leaks import refuse_leak, refuse_text_leak
+
+if TYPE_CHECKING:  # the names below are read where no torch is needed
+    from sparc.evaluation.scorers import Scorer
+    from sparc.models import Model
 
 GENERAL, UNDESIRED = "general", "undesired"
+RESPONSE_MODES = ("response", "response_cut")
 
 Lexicon = tuple[frozenset[str], frozenset[tuple[str, str]]]
 
@@ -33,13 +40,29 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Means:
+    """What a data set may work with once the model is loaded.
+
+    scorer: the primary one, None where the run loads none; scorer_key: what its scores depend on.
+    progress: shows how far something is, as `Stages.progress` does.
+    """
+
+    model: "Model"
+    cache: Path
+    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+    scorer: "Scorer | None" = None
+    scorer_key: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What attribution and evaluation read.
 
     references: (set, seed) -> samples, `set` is general or undesired. prompts: category -> texts.
     texts: name -> documents for perplexity. `lexicon`: undesired words and word pairs, if known.
     append_eos: the model saw an end token after each document of `texts`. on_model: gives the
-    data set for a model (`sparc.models.Model`), None where it does not depend on it.
+    data set for a model, None where it does not depend on one; its references are looked for when
+    they are first asked for.
     """
 
     references: Callable[[str, int], Sequence[Reference]]
@@ -47,7 +70,7 @@ class Dataset:
     texts: Mapping[str, Sequence[str]]
     lexicon: Lexicon | None = None
     append_eos: bool = False
-    on_model: Callable[[Any], "Dataset"] | None = None
+    on_model: Callable[[Means], "Dataset"] | None = None
 
     def revision(self) -> dict[str, Any]:
         """How much there is of each part, and a hash of its content."""
@@ -60,56 +83,53 @@ class Dataset:
         }
 
 
-def load_dataset(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
+def load_dataset(
+    config: DatasetConfig, evaluation: EvaluationConfig, cache: Path | None = None
+) -> Dataset:
     """The data set that `config` describes, its evaluation part of the split asked for.
 
-    Raises UserError where an evaluation prompt repeats a reference text, unless the evaluation
-    is marked in-sample.
+    cache: where data of the hub are kept. Raises UserError where reference texts that are known
+    without a model come back in the evaluation, unless that is marked in-sample.
     """
-    dataset: Dataset = get_method(config._target_)(config, evaluation)
-    return dataset if dataset.on_model else _without_leak(dataset, config, evaluation)
-
-
-def fitted(
-    dataset: Dataset, model: Any, config: DatasetConfig, evaluation: EvaluationConfig
-) -> Dataset:
-    """The data set for `model`; the same one where it does not depend on a model."""
+    dataset: Dataset = get_method(config._target_)(config, evaluation, cache)
     if dataset.on_model is None:
-        return dataset
-    return _without_leak(dataset.on_model(model), config, evaluation)
-
-
-def embedded(config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
-    """The grammar corpus of the embedded model."""
-
-    def references(name: str, seed: int) -> list[Reference]:
-        if name == GENERAL:
-            found = tiny.general_references(seed, config.general.samples, config.general.mode)
-        else:
-            undesired = config.undesired
-            found = tiny.undesired_references(seed, undesired.samples, undesired.mode)
-        return [Reference(text) for text in found]
-
-    split, documents = evaluation.split, evaluation.perplexity.documents or _ALL_DOCUMENTS
-    return Dataset(
-        references=references,
-        prompts={c: tiny.prompts(split, c, evaluation.prompts) for c in config.categories},
-        texts={name: tiny.texts(name, split, documents) for name in tiny.TEXTS},
-        lexicon=(frozenset(tiny.LEXICON), frozenset(tiny.LEXICON_BIGRAMS)),
-        append_eos=True,
-    )
-
-
-_ALL_DOCUMENTS = 1000  # of a grammar that never ends
-
-
-def _without_leak(dataset: Dataset, config: DatasetConfig, evaluation: EvaluationConfig) -> Dataset:
-    if not evaluation.in_sample:
-        attributed = (
+        known = (
             reference.text
             for name in (GENERAL, UNDESIRED)
+            if settings_of(config, name).from_run is None
             for seed in config.reference_seeds
             for reference in dataset.references(name, seed)
         )
-        refuse_leak(dataset.prompts, attributed)
+        refuse_leaks(dataset, known, evaluation)
     return dataset
+
+
+def fitted(dataset: Dataset, means: Means) -> Dataset:
+    """The data set for a model; the same one where it does not depend on a model."""
+    return dataset if dataset.on_model is None else dataset.on_model(means)
+
+
+def settings_of(config: DatasetConfig, name: str) -> ReferenceConfig:
+    """The settings of reference set `name`."""
+    return config.undesired if name == UNDESIRED else config.general
+
+
+def answers(settings: ReferenceConfig) -> bool:
+    """Whether a reference set holds responses that the model at hand gives."""
+    return settings.mode in RESPONSE_MODES and settings.from_run is None
+
+
+def refuse_leaks(dataset: Dataset, attributed: Iterable[str], evaluation: EvaluationConfig) -> None:
+    """Raise UserError where attributed texts come back as evaluation prompts or texts.
+
+    Not where the evaluation is marked in-sample.
+    """
+    if not evaluation.in_sample:
+        attributed = list(attributed)
+        refuse_leak(dataset.prompts, attributed)
+        refuse_text_leak(dataset.texts, attributed)
+
+
+def unknown(_name: str, _seed: int) -> Sequence[Reference]:
+    """In place of references that are not known before the model is loaded."""
+    raise RuntimeError("these references are not known before the model is loaded")

@@ -1,4 +1,4 @@
-"""Whether texts that were attributed come back as evaluation prompts."""
+"""Whether texts that were attributed come back as evaluation prompts or texts for perplexity."""
 
 import re
 import unicodedata
@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from sparc.errors import UserError
 
 _SHORTEST_INSIDE = 3  # words; a text of fewer is inside others by chance
+_SHORTEST_TEXT = 8  # words; headings and stock phrases begin many documents
+_HEAD = 50  # words of a text by which it is known inside a long document
 
 
 def normalised(text: str) -> str:
@@ -44,3 +46,40 @@ def refuse_leak(prompts: Mapping[str, Sequence[str]], attributed: Iterable[str])
             f"{count} of {len(shown)} evaluation prompts repeat attributed texts: remove them, "
             "or set evaluation.in_sample=true, which marks every number as in-sample"
         )
+
+
+def repeated(texts: Iterable[str], attributed: Iterable[str]) -> int:
+    """How many documents repeat an attributed text, in time that grows with their length alone.
+
+    A document of at least eight words does when, normalised, it begins with an attributed text of
+    at least eight words, is the beginning of one, or holds the first fifty words of one anywhere.
+    """
+    words = [normalised(text).split() for text in attributed]
+    heads = {tuple(each[:_HEAD]) for each in words if len(each) >= _SHORTEST_TEXT}
+    long = {head for head in heads if len(head) == _HEAD}
+    begun = {head[:size] for head in heads for size in range(_SHORTEST_TEXT, len(head) + 1)}
+    lengths = {len(head) for head in heads}
+
+    def repeats(document: str) -> bool:
+        shown = tuple(normalised(document).split())
+        if len(shown) < _SHORTEST_TEXT or not heads:
+            return False
+        if shown in begun or any(shown[:size] in heads for size in lengths):
+            return True
+        places = range(len(shown) - _HEAD + 1) if long else ()
+        return any(shown[place : place + _HEAD] in long for place in places)
+
+    return sum(repeats(document) for document in texts)
+
+
+def refuse_text_leak(texts: Mapping[str, Sequence[str]], attributed: Iterable[str]) -> None:
+    """Raise UserError with the count where texts for perplexity repeat attributed texts."""
+    known = list(attributed)
+    for name, documents in texts.items():
+        count = repeated(documents, known)
+        if count:
+            raise UserError(
+                f"{count} of {len(documents)} documents of the text for perplexity '{name}' "
+                "repeat attributed texts: take others, or set evaluation.in_sample=true, which "
+                "marks every number as in-sample"
+            )

@@ -23,8 +23,15 @@ _POLL = 0.2
 _log = logging.getLogger(__name__)
 
 
+def slurm_job() -> str | None:
+    """The id of the Slurm job that this process belongs to, as Slurm's commands take it."""
+    array, task = (os.environ.get(f"SLURM_ARRAY_{what}_ID") for what in ("JOB", "TASK"))
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
 def _create(path: Path, token: str) -> bool:
-    holder = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token})
+    me = {"host": socket.gethostname(), "pid": os.getpid(), "job": slurm_job(), "token": token}
+    holder = json.dumps(me)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
@@ -52,6 +59,31 @@ def _died_here(holder: dict[str, object]) -> bool:
     return status.rpartition(")")[2].split()[0] == "Z"
 
 
+def _who(holder: dict[str, object]) -> str:
+    job = f"Slurm job {holder['job']}, " if holder.get("job") else ""
+    return f"{job}process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+
+
+def _age(path: Path) -> float:
+    """Seconds since `path` was touched, by the clock of its own file system."""
+    clock = path.with_name(f".{path.name}.{uuid.uuid4().hex}.clock")
+    try:
+        clock.touch()
+        return clock.stat().st_mtime - path.stat().st_mtime
+    finally:
+        clock.unlink(missing_ok=True)
+
+
+def held(path: Path) -> str | None:
+    """Who holds the lock file `path`, in words; None where nobody alive does."""
+    holder = _holder(path)
+    try:
+        alive = not _died_here(holder) and _age(path) <= _STALE
+    except OSError:  # no such lock, or just given back
+        return None
+    return _who(holder) if alive else None
+
+
 def _remove_stale(path: Path, holder: dict[str, object]) -> None:
     grave = path.with_name(f".{path.name}.{uuid.uuid4().hex}.stale")
     with contextlib.suppress(FileNotFoundError):  # another waiter was faster
@@ -62,7 +94,7 @@ def _remove_stale(path: Path, holder: dict[str, object]) -> None:
         grave.unlink()
 
 
-def _wait(path: Path, token: str) -> None:
+def _wait(path: Path, token: str, what: str) -> None:
     seen: tuple[float, float] | None = None
     announced = False
     while not _create(path, token):
@@ -75,20 +107,23 @@ def _wait(path: Path, token: str) -> None:
             seen = (changed, now)
         holder = _holder(path)
         if _died_here(holder) or now - seen[1] > _STALE:
-            _log.warning("lock %s: its holder %s is gone; taking over", path.name, holder)
+            _log.warning("%s: %s is gone; taking over", what, _who(holder))
             _remove_stale(path, holder)
             continue
         if not announced:
-            _log.warning("waiting for another process to finish %s (%s)", path.stem, holder)
+            _log.warning("waiting for %s: %s is at it", what, _who(holder))
             announced = True
         time.sleep(_POLL)
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; waits while a living process holds it."""
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`; waits while a living process holds it, and says so.
+
+    what: what is locked, for the message.
+    """
     token = uuid.uuid4().hex
-    _wait(path, token)
+    _wait(path, token, what)
     done = threading.Event()
 
     def beat() -> None:

@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sparc.config import ModelConfig
-from sparc.digests import digest, file_digest
 from sparc.errors import UserError
-from sparc.families import Family, family
+from sparc.families import Family
+from sparc.loading import Parts, load_parts
 from sparc.locations import model_folder
 
 
@@ -44,11 +43,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """The device of the input embeddings, where token ids must go."""
-        embeddings: Any = self.network.get_input_embeddings()
-        if is_offloaded(embeddings):
-            return torch.device(_hooks(embeddings)[0].execution_device)
-        device: torch.device = embeddings.weight.device
-        return device
+        return input_device(self.network)
 
     @property
     def num_neurons(self) -> int:
@@ -77,6 +72,15 @@ def _hooks(module: nn.Module) -> list[Any]:
 def is_offloaded(module: nn.Module) -> bool:
     """Whether accelerate keeps the module's weights elsewhere between forward passes."""
     return any(value.device.type == "meta" for value in module.parameters(recurse=False))
+
+
+def input_device(network: Any) -> torch.device:
+    """The device of a network's input embeddings, or the one they are brought to if offloaded."""
+    embeddings: Any = network.get_input_embeddings()
+    if is_offloaded(embeddings):
+        return torch.device(_hooks(embeddings)[0].execution_device)
+    device: torch.device = embeddings.weight.device
+    return device
 
 
 def parameter(module: nn.Module, name: str) -> torch.Tensor:
@@ -119,15 +123,6 @@ def blocks_of(network: Any, row: Family) -> tuple[Block, ...]:
     return tuple(block(layer) for layer in network.get_submodule(row.layers))
 
 
-def fingerprint(source: str, revision: str | None, config: Any) -> str:
-    """What identifies the weights: a hash of a local folder's files, else hub id and commit."""
-    folder = Path(source)
-    if not folder.is_dir():
-        return f"{source}@{getattr(config, '_commit_hash', None) or revision}"
-    files = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
-    return "sha256:" + digest({path.name: file_digest(path) for path in files})
-
-
 def _planted(source: str) -> tuple[tuple[int, int], ...] | None:
     """The neurons a behaviour was planted into, where the model folder says so."""
     path = Path(source) / "planted_neurons.json"
@@ -140,45 +135,25 @@ def _planted(source: str) -> tuple[tuple[int, int], ...] | None:
 def load_model(config: ModelConfig, device: str) -> Model:
     """Load weights and tokenizer from a local folder or the hub.
 
-    Weights come as safetensors and no code of the repository is run. Raises UserError for an
-    unsupported architecture, a folder or hub id that cannot be loaded, or a device that is
-    not there.
+    Raises UserError for an unsupported architecture, a folder or hub id that cannot be loaded,
+    weights that do not fit their configuration, or a device that is not there.
     """
     source = model_folder(config.path)
-    target = choose_device(device)
-    try:
-        return _load(config, source, target)
-    except (OSError, ValueError) as error:  # what transformers raises for what it cannot load
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"model.path={config.path}: cannot be loaded: {reason}") from error
+    return assembled(config.name, source, load_parts(config, source, choose_device(device)))
 
 
-def _load(config: ModelConfig, source: str, target: torch.device) -> Model:
-    options: dict[str, Any] = {"revision": config.revision, "trust_remote_code": False}
-    architecture = AutoConfig.from_pretrained(source, **options)
-    row = family(architecture.model_type)
-    placement = {"device_map": config.device_map} if config.device_map else {}
-    network: Any = AutoModelForCausalLM.from_pretrained(
-        source,
-        dtype=getattr(torch, config.dtype),
-        attn_implementation=config.attn_implementation,
-        use_safetensors=True,
-        **placement,
-        **options,
-    )
-    if not config.device_map:
-        network = network.to(target)
-    network.eval().requires_grad_(False)
-    blocks = blocks_of(network, row)
+def assembled(name: str, source: str, parts: Parts) -> Model:
+    """The model made of `parts`, its MLP blocks found."""
+    blocks = blocks_of(parts.network, parts.family)
     weight: Any = blocks[0].up.weight
     return Model(
-        name=config.name,
+        name=name,
         source=source,
-        fingerprint=fingerprint(source, config.revision, architecture),
-        network=network,
-        tokenizer=AutoTokenizer.from_pretrained(source, **options),
-        family=row,
+        fingerprint=parts.fingerprint,
+        network=parts.network,
+        tokenizer=parts.tokenizer,
+        family=parts.family,
         blocks=blocks,
-        neurons_per_layer=int(weight.shape[1 if row.transposed else 0]),
+        neurons_per_layer=int(weight.shape[1 if parts.family.transposed else 0]),
         planted=_planted(source),
     )

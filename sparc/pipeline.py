@@ -6,7 +6,7 @@ oracle are measured exactly as the pruned model is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,27 @@ import torch
 
 from sparc.artifacts import write_json, write_lines
 from sparc.attribution import attribute, attribute_shard
+from sparc.behaviours.prompts import refuse_too_long
 from sparc.checks import check_model
 from sparc.circuits.files import write_contrast
 from sparc.config import Config
-from sparc.datasets import Dataset, fitted, load_dataset
+from sparc.datasets import Dataset, fitted, load_dataset, refuse_leaks
 from sparc.evaluation.arms import Arms, completions_in_all, measure_arms
 from sparc.evaluation.baseline import measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.measure import Bench
 from sparc.evaluation.scorers import Scorer
-from sparc.evaluation.scoring import load_scorers
 from sparc.evaluation.verdict import verdict
+from sparc.means import means_of, scorers_of
 from sparc.models import Model, load_model
 from sparc.provenance import Stages
-from sparc.pruning.from_file import read_selection
+from sparc.pruning.from_file import read_selection, refuse_other_model
 from sparc.pruning.localisation import localisation
 from sparc.pruning.removal import removed
-from sparc.pruning.saving import save_corrected_model
+from sparc.pruning.saving import refuse_offloaded, save_corrected_model
 from sparc.pruning.selection import Neuron, lowest
-from sparc.references import reference_sets
+from sparc.reference_files import keep_references, saved_texts
+from sparc.references import ReferenceSet, reference_sets
 from sparc.report.explanations import explain
 from sparc.results import (
     NO_SCORES,
@@ -49,44 +51,61 @@ from sparc.score_report import score_contrast, score_report
 class _Ranking:
     """Neurons in the order in which they go: `amount` of them, more where a curve asks for it.
 
-    contrast: [layers, neurons] that ranks them; None where they come from a file.
+    contrast: [layers, neurons] that ranks them; None where they come from a file. cards: what is
+    known of the first of them.
     """
 
     neurons: Sequence[Neuron]
     amount: int
     contrast: torch.Tensor | None = None
+    cards: Sequence[Mapping[str, Any]] = ()
 
     @property
     def selection(self) -> Sequence[Neuron]:
         return self.neurons[: self.amount]
 
 
-def run(config: Config, folder: Path, stages: Stages) -> dict[str, Any]:
+def run(
+    config: Config, folder: Path, stages: Stages, results: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Run the experiment; artifacts go to `folder`, the returned parts to results.json.
 
-    With `stage=attribute` it ends when the scores (or the shard's part) are in the cache.
+    With `stage=attribute` it ends when the scores (or the shard's part) are in the cache. Parts
+    go into `results` as they are found: a failure later on loses none of them.
     """
     with stages.stage("load"):
-        dataset = load_dataset(config.dataset, config.evaluation)
+        dataset = load_dataset(config.dataset, config.evaluation, Path(config.paths.cache))
         model = load_model(config.model, config.device)
+        if config.stage == "evaluate":
+            refuse_other_model(config.pruning.path or "", model)
         check_model(
             config, len(model.blocks), model.neurons_per_layer, model.network.config.vocab_size
         )
-        dataset = fitted(dataset, model, config.dataset, config.evaluation)
+        if config.pruning.save_model:
+            refuse_offloaded(model)
         # Before attribution takes its hours: missing weights are told now.
-        scorers = _scorers(config, model, dataset) if config.stage == "all" else {}
-    results: dict[str, Any] = {"model": describe_model(model), "score_report": NO_SCORES}
-    if config.pruning.method == "from_file" and config.stage == "all":
+        scorers = scorers_of(config, model, dataset)
+    with stages.stage("references"):
+        dataset = fitted(dataset, means_of(config, model, dataset, scorers, stages))
+        if config.stage != "attribute":
+            refuse_too_long(dataset.prompts, model, config.evaluation.sampling.max_new_tokens)
+        references = [] if _is_given(config) else reference_sets(model, dataset, config.dataset)
+        texts = [text for each in references for text in each.texts]
+        refuse_leaks(dataset, texts or saved_texts(config.pruning.path), config.evaluation)
+    results = {} if results is None else results
+    results |= {"model": describe_model(model), "score_report": NO_SCORES}
+    if _is_given(config):
         neurons = read_selection(config.pruning.path or "", model)
         ranking = _Ranking(neurons, len(neurons))
+        keep_references(config.pruning.path or "", folder)
     else:
-        found, ranked = _rank(config, model, dataset, folder, stages)
+        found, ranked = _rank(config, model, references, folder, stages)
         results |= found
         if ranked is None or config.stage == "attribute":
             return results
         ranking = ranked
     contrast, selection = ranking.contrast, ranking.selection
-    write_json(folder / "neurons.json", neuron_records(selection, contrast))
+    write_json(folder / "neurons.json", neuron_records(selection, contrast, ranking.cards))
     if contrast is not None:
         write_contrast(folder / "contrast.safetensors", contrast)
     results["selection"] = describe_selection(config, model, selection)
@@ -109,10 +128,13 @@ def run(config: Config, folder: Path, stages: Stages) -> dict[str, Any]:
 
 
 def _rank(
-    config: Config, model: Model, dataset: Dataset, folder: Path, stages: Stages
+    config: Config,
+    model: Model,
+    references: Sequence[ReferenceSet],
+    folder: Path,
+    stages: Stages,
 ) -> tuple[dict[str, Any], _Ranking | None]:
     """Attribute the references and rank the neurons by contrast; None while shards are missing."""
-    references = reference_sets(model, dataset, config.dataset)
     write_lines(folder / "references.jsonl", (r for s in references for r in s.records()))
     cache = Path(config.paths.cache)
     samples = sum(len(reference_set.texts) for reference_set in references)
@@ -130,17 +152,17 @@ def _rank(
     ranking = _Ranking(neurons, amount, contrast)
     if config.stage == "all":
         with stages.stage("explanations"):
-            explained = explain(
+            explained, cards = explain(
                 model, references, scores, contrast, ranking.selection, config.attribution
             )
         write_json(folder / "explanations.json", explained)
+        ranking = replace(ranking, cards=cards)
     return {"score_report": score_report(scores, amount, config.pruning.layers)}, ranking
 
 
-def _scorers(config: Config, model: Model, dataset: Dataset) -> dict[str, Scorer]:
-    device = config.evaluation.scorer_device
-    device = str(model.device) if device == "auto" else device
-    return load_scorers(config.evaluation, dataset, device, Path(config.paths.cache))
+def _is_given(config: Config) -> bool:
+    """Whether the selection comes from a file, and no references are needed."""
+    return config.pruning.method == "from_file" and config.stage != "attribute"
 
 
 def _evaluate(

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import os
 import platform
 import resource
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from sparc.console import progress
+from sparc.locks import slurm_job
 
 _PACKAGES = ("torch", "transformers", "lxt", "detoxify", "datasets", "hydra-core", "numpy", "scipy")
 
@@ -50,7 +50,7 @@ def surroundings(device: str) -> dict[str, Any]:
         "device": device,
         "gpus": gpus,
         "node": socket.gethostname(),
-        "job_id": os.environ.get("SLURM_JOB_ID"),
+        "job_id": slurm_job(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "git_revision": git_revision(),

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparc.config import DatasetConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset, Reference
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, Reference, settings_of
 from sparc.digests import digest
 from sparc.errors import UserError
 from sparc.models import Model
+from sparc.reference_files import saved_fingerprint, saved_records
+
+_OWN_FIELDS = ("set", "seed", "token_ids", "text")  # of a record; the others are facts
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,30 @@ def _tokenise(model: Model, references: Sequence[Reference], name: str) -> list[
     return found
 
 
+def _saved(model: Model, run: str, name: str, seed: int) -> list[Reference]:
+    """The texts of another run; their token ids, too, where it was a run of this very model."""
+    same_model = saved_fingerprint(run) == model.fingerprint
+    found = []
+    for record in saved_records(run, name, seed):
+        facts = {key: value for key, value in record.items() if key not in _OWN_FIELDS}
+        ids = tuple(record["token_ids"]) if same_model else None
+        found.append(Reference(record["text"], ids, facts))
+    return found
+
+
 def reference_sets(model: Model, dataset: Dataset, config: DatasetConfig) -> list[ReferenceSet]:
     """General and undesired reference samples for each reference seed, tokenised for `model`.
 
-    Raises UserError for a text that is empty or longer than the context.
+    Sets with `from_run` are those that another run attributed. Raises UserError for a text that
+    is empty or longer than the context, and for a run that does not have the set.
     """
     sets = []
     for seed in config.reference_seeds:
         for name in (GENERAL, UNDESIRED):
-            samples = dataset.references(name, seed)
+            run = settings_of(config, name).from_run
+            samples = (
+                dataset.references(name, seed) if run is None else _saved(model, run, name, seed)
+            )
             sets.append(
                 ReferenceSet(
                     name,

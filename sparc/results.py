@@ -11,6 +11,7 @@ from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Bench, Measurement, completion_records
 from sparc.evaluation.verdict import Findings
 from sparc.models import Model
+from sparc.pruning.from_file import origin
 from sparc.pruning.selection import Neuron, per_layer
 
 NO_SCORES: dict[str, Any] = {
@@ -23,10 +24,15 @@ NO_SCORES: dict[str, Any] = {
 
 
 def neuron_records(
-    selection: Sequence[Neuron], contrast: torch.Tensor | None
+    selection: Sequence[Neuron],
+    contrast: torch.Tensor | None,
+    cards: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """neurons.json: layer, index and score; null where the selection came without scores."""
-    return [
+    """neurons.json: layer, index and score; null where the selection came without scores.
+
+    The first neurons have a `card` as well, as many as there are `cards`.
+    """
+    records: list[dict[str, Any]] = [
         {
             "layer": layer,
             "index": index,
@@ -34,6 +40,9 @@ def neuron_records(
         }
         for layer, index in selection
     ]
+    for record, card in zip(records, cards, strict=False):
+        record["card"] = card
+    return records
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -48,15 +57,16 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 
 def describe_selection(config: Config, model: Model, selection: Sequence[Neuron]) -> dict[str, Any]:
-    """`selection` of results.json."""
+    """`selection` of results.json; with a saved selection also its `source`."""
     from_file = config.pruning.method == "from_file"
-    return {
+    described: dict[str, Any] = {
         "method": "from_file" if from_file else config.attribution.name,
         "granularity": "neurons" if from_file else config.pruning.method,
         "num_pruned": len(selection),
         "fraction": len(selection) / model.num_neurons,
         "per_layer": per_layer(selection, len(model.blocks)),
     }
+    return described | ({"source": origin(config.pruning.path or "")} if from_file else {})
 
 
 def describe_evaluation(

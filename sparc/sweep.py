@@ -18,9 +18,10 @@ from sparc.errors import UserError
 from sparc.report import numbers
 from sparc.report.plain import visible
 from sparc.report.sweep import render_sweep
-from sparc.sweeps.jobs import Job
+from sparc.sweeps.jobs import Job, identity
 from sparc.sweeps.methods import method_names
 from sparc.sweeps.rows import as_csv
+from sparc.sweeps.submitted import fates
 from sparc.sweeps.summary import Sweep, read_sweep
 
 _STATUS = {"ok": "done"}
@@ -52,16 +53,25 @@ def _show(sweep: Sweep, folder: Path) -> None:
     counted = ", ".join(f"{count} {name}" for name, count in sweep.counts.items())
     console.print(f"Jobs: {counted}. Sweep directory: {_plain(str(folder))}", soft_wrap=True)
     errors = Console(stderr=True, highlight=False)
+    known = fates(folder, [job.overrides for job in sweep.unfinished])
     for job in sweep.unfinished:
-        errors.print(_plain(complaint(job, folder)), soft_wrap=True)
+        fate, log = known.get(identity(job.overrides), (None, None))
+        errors.print(_plain(complaint(job, folder, fate, log)), soft_wrap=True)
 
 
-def complaint(job: Job, folder: Path) -> str:
-    """A line about a job that did not end well, and where its log is."""
+def complaint(job: Job, folder: Path, fate: str | None = None, log: Path | None = None) -> str:
+    """A line about a job that did not end well, and where its log is.
+
+    fate: what became of it where it was submitted; log: what its process wrote there. They tell
+    of jobs that could not tell themselves.
+    """
+    logs = [folder / job.log] if job.log else []
     none_yet = "it never started" if job.folder is None else "no results.json yet"
     reason = job.reason or (none_yet if job.status == "missing" else "no reason given")
-    log = f" (log: {folder / job.log})" if job.log else ""
-    return f"{job.status}: {job.name}: {reason}{log}"
+    if job.status != "failed" and (fate or log):
+        reason, logs = "; ".join(filter(None, (reason, fate))), [*logs, *([log] if log else [])]
+    where = f" (log: {', '.join(map(str, logs))})" if logs else ""
+    return f"{job.status}: {job.name}: {reason}{where}"
 
 
 def _plain(text: str) -> str:

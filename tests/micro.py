@@ -68,6 +68,11 @@ _CONFIGS: dict[str, Any] = {
 FAMILIES = tuple(_CONFIGS)
 
 
+def micro_config(name: str) -> Any:
+    """The configuration of a micro model of one family."""
+    return _CONFIGS[name]()
+
+
 class _Tokenizer:
     pad_token_id = 0
     eos_token_id = 2
@@ -80,7 +85,7 @@ def micro_model(
 
     With `network` that network is taken instead of a random one.
     """
-    config = _CONFIGS[name]()
+    config = micro_config(name)
     config._attn_implementation = attention
     network = _random_network(config, bias_noise) if network is None else network
     row = family(config.model_type)

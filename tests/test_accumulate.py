@@ -158,6 +158,8 @@ def test_estimate_grows_with_the_work() -> None:
     assert plain.flops == pytest.approx(4 * weights * sum(lengths), rel=0.2)
     assert plain.tokens == sum(lengths)
     again = estimate(model, lengths, _config(gradient_checkpointing=True))
-    assert again.flops == pytest.approx(1.5 * plain.flops) and again.bytes < plain.bytes
+    # embeddings and logits are not computed again, attention is
+    assert again.flops == pytest.approx(1.5 * plain.flops, rel=0.05)
+    assert again.bytes < plain.bytes
     bigger = estimate(model, lengths, _config(batch_tokens=500))
     assert bigger.bytes > plain.bytes and bigger.batches < plain.batches

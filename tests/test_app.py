@@ -16,9 +16,10 @@ MISTAKES = {
     "pruning.num_neurons=abc": "pruning.num_neurons: Value 'abc'",
     "seed=1.5": "seed: Value '1.5'",
     "dataset.reference_seeds=[a]": "dataset.reference_seeds[0]: Value 'a'",
-    "model=nothing": "model=nothing: no such option; choose one of: hf, tiny",
+    "model=nothing": "model=nothing: no such option; choose one of: ",
     "experiment=nothing": "experiment=nothing: no such option",
     "hydra/launcher=nothing": "hydra/launcher=nothing: no such option",
+    "hydra/launcher=local": "hydra/launcher=local: runs the jobs of a sweep; add -m",
     "model=hf": "model.path is not set: add model.path=",
     "a b": "cannot read the override 'a b'",
     "seed=0,1": "Ambiguous value for argument 'seed=0,1'",
@@ -74,6 +75,27 @@ def test_a_mistake_is_told_before_torch_is_imported(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines() == ["2", "[]"]
+
+
+def test_a_launcher_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "import sys, sparc.app\n"
+        "sparc.app.find_spec = lambda name: None\n"
+        "sys.argv = ['sparc', '-m', 'hydra/launcher=slurm', 'seed=0,1']\n"
+        "sparc.app.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path),
+        cwd=Path(__file__).parent.parent,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "sparc: hydra/launcher=slurm: not installed here; run: pip install 'sparc[slurm]'\n"
+    )
 
 
 def test_help_names_every_group(tmp_path: Path) -> None:

@@ -1,18 +1,16 @@
 """Behaviours from files: what is read, what is refused, and three splits that share nothing."""
 
-import gzip
 import json
 
 import pytest
 
 from sparc.behaviours.candidates import candidates
 from sparc.behaviours.prompts import SPLITS, of, read_prompts, split_of
-from sparc.behaviours.reading import lines, texts
-from sparc.behaviours.repetition import cut_before_loop
+from sparc.behaviours.reading import lines
 from sparc.config import EvaluationConfig
 from sparc.datasets import GENERAL, UNDESIRED, load_dataset
 from sparc.errors import UserError
-from sparc.leaks import leaked, normalised
+from sparc.leaks import leaked, normalised, repeated
 from tests.composed import composed
 
 
@@ -29,8 +27,19 @@ def write(path, records):
     return path
 
 
+LOCAL_TOXICITY = (
+    "dataset=toxicity",
+    "dataset.general.mode=cut",
+    "dataset.undesired.mode=prompt",
+    "dataset.general.path=null",
+    "dataset.general.seq_len=null",
+    "dataset.texts.general.path=null",
+)
+FEW = ("evaluation.prompts=20", "dataset.general.samples=20", "dataset.undesired.samples=20")
+
+
 def settings(path, *overrides):
-    return composed("dataset=jsonl", f"dataset.prompts.path={path}", *overrides)
+    return composed("dataset=jsonl", f"dataset.prompts.path={path}", *FEW, *overrides)
 
 
 def load(path, *overrides):
@@ -92,6 +101,14 @@ def test_missing_parts_are_named(tmp_path):
     general = write(tmp_path / "g.jsonl", [{"text": f"some text {i}"} for i in range(9)])
     with pytest.raises(UserError, match="no text for perplexity"):
         load(only, f"dataset.general.path={general}")
+    with pytest.raises(UserError, match=r"fewer prompts than asked: 9 of 20 for dataset.general"):
+        load(only, f"dataset.general.path={general}", f"dataset.texts.general.path={general}")
+    with pytest.raises(UserError, match="no prompts to find undesired responses to"):
+        load(
+            write(tmp_path / "n.jsonl", [{**row, "split": "held_out"} for row in rows()]),
+            "dataset.undesired.mode=response",
+            f"dataset.general.path={general}",
+        )
     with pytest.raises(UserError, match="mode=cut"):
         load(only, "dataset.undesired.mode=cut")
 
@@ -107,16 +124,19 @@ def test_references_prompts_and_texts_of_files(tmp_path):
     first, second = (dataset.references(UNDESIRED, seed) for seed in (0, 1))
     assert len(first) == 7 and first == dataset.references(UNDESIRED, 0) and first != second
     assert all(split_of(each.text) == "attribution" for each in dataset.references(GENERAL, 0))
-    long = write(tmp_path / "g.jsonl", [{"a": {"b": "word " * 50 + str(i)}} for i in range(20)])
+    long = write(tmp_path / "g.jsonl", [{"a": {"b": f"{i} " + "word " * 50}} for i in range(20)])
+    other = write(
+        tmp_path / "o.jsonl", [{"a": {"b": f"{i} " + "word " * 50}} for i in range(20, 40)]
+    )
     dataset = load(
         path,
         f"dataset.general.path={long}",
         "dataset.general.column=a.b",
         "dataset.general.mode=cut",
         "dataset.general.max_words=30",
-        f"dataset.texts.benign.path={long}",
+        f"dataset.texts.benign.path={other}",
         "dataset.texts.benign.column=a.b",
-        f"dataset.texts.others=[{{name: news, path: {long}, column: a.b}}]",
+        f"dataset.texts.others=[{{name: news, path: {other}, column: a.b}}]",
         "evaluation.perplexity.documents=4",
     )
     assert all(15 <= len(each.text.split()) < 30 for each in dataset.references(GENERAL, 0))
@@ -127,41 +147,22 @@ def test_references_prompts_and_texts_of_files(tmp_path):
     }
 
 
-def test_gzip_and_parquet_hold_the_same(tmp_path):
-    from datasets import Dataset
-
-    plain = write(tmp_path / "p.jsonl", rows(5))
-    packed = tmp_path / "p.json.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes()))
-    Dataset.from_list(rows(5)).to_parquet(tmp_path / "p.parquet")
-    expected = texts(str(plain), "prompt")
-    assert len(expected) == 10
-    assert texts(str(packed), "prompt") == texts(str(tmp_path / "p.parquet"), "prompt") == expected
-    packed.write_bytes(packed.read_bytes()[:-30])
-    with pytest.raises(UserError, match="not readable"):
-        texts(str(packed), "prompt")
-
-
-def test_wikitext_paragraph_marks_are_no_texts(tmp_path):
-    path = write(tmp_path / "w.jsonl", [{"text": t} for t in ("", " = Title = \n", "", " \n", "x")])
-    assert texts(str(path), "text") == [" = Title = \n", "x"]
-    with pytest.raises(UserError, match="line 1: column 'body' is missing"):
-        texts(str(path), "body")
-
-
 def test_toxicity_takes_categories_from_scores(tmp_path):
     records = [
         {"prompt": {"text": f"prompt with score {i}", "toxicity": i / 600}} for i in range(601)
     ]
     records.append({"prompt": {"text": "never scored at all", "toxicity": None}})
     path = write(tmp_path / "rtp.jsonl", records)
-    config = composed("dataset=toxicity", f"dataset.prompts.path={path}")
-    dataset = load_dataset(config.dataset, config.evaluation)
+    dataset = load(
+        path,
+        *LOCAL_TOXICITY,
+        *(f"dataset.{name}.samples=15" for name in ("general", "undesired")),
+        "evaluation.prompts=9",
+    )
     toxic, neutral = (
         [int(p.split()[-1]) for p in dataset.prompts[name]] for name in ("toxic", "neutral")
     )
-    assert min(toxic) >= 540 and max(neutral) <= 60 and len(toxic) > 8 < len(neutral)
-    assert config.dataset.primary_metric == "expected_max"
+    assert min(toxic) >= 540 and max(neutral) <= 60 and len(toxic) == 9 == len(neutral)
 
 
 def test_leaks_are_counted():
@@ -189,13 +190,37 @@ def test_a_planted_leak_is_refused(tmp_path):
     own_after = [{"text": f"{p} and then more"} for p in clean.prompts["neutral"][:2]]
     after = write(tmp_path / "a.jsonl", own_after)
     with pytest.raises(UserError, match=f"2 of {count} evaluation prompts repeat"):
-        load(path, f"dataset.general.path={after}")
-    load(path, f"dataset.undesired.path={own}")  # the prompt is inside: nothing is shown whole
+        load(path, f"dataset.general.path={after}", "dataset.general.samples=2")
+    from_own = (f"dataset.undesired.path={own}", "dataset.undesired.samples=3")
+    load(path, *from_own)  # the prompt is inside: nothing is shown whole
     inside = [{"text": p.upper()} for p in clean.prompts["undesired"][:3]]
     write(own, inside)
     with pytest.raises(UserError, match=f"3 of {count} .*evaluation.in_sample=true"):
-        load(path, f"dataset.undesired.path={own}")
-    load(path, f"dataset.undesired.path={own}", "evaluation.in_sample=true")
+        load(path, *from_own)
+    load(path, *from_own, "evaluation.in_sample=true")
+
+
+def test_texts_for_perplexity_that_were_attributed_are_refused(tmp_path):
+    path = write(tmp_path / "p.jsonl", rows())
+    long = [{"text": f"document {i} " + " ".join(f"{i}w{j}" for j in range(70))} for i in range(20)]
+    attributed = write(tmp_path / "g.jsonl", long)
+    shown = [{"text": f"a new title. {long[3]['text'].upper()}"}, {"text": "one of its own " * 9}]
+    texts = write(tmp_path / "t.jsonl", shown)
+    both = (f"dataset.general.path={attributed}", f"dataset.texts.general.path={texts}")
+    with pytest.raises(UserError, match=r"1 of 2 documents .* 'general' repeat .*in_sample=true"):
+        load(path, *both)
+    load(path, *both, "evaluation.in_sample=true")
+    load(path, both[0], f"dataset.texts.general.path={write(texts, shown[1:])}")
+
+
+def test_documents_that_repeat():
+    reference = " ".join(f"word{i}" for i in range(60))
+    short = "this text has no more than nine words here"
+    cut = " ".join(reference.split()[:30])
+    repeat = [reference.upper(), f"Title. {reference} and more", cut, f"{short}, and on it goes"]
+    assert repeated(repeat, [reference, short]) == len(repeat)
+    fresh = ["word0 word1 word2", f"x {cut} y", f"Title: {short}", "", "= = Heading = ="]
+    assert repeated(fresh, [reference, short, "", "= = Heading = ="]) == 0
 
 
 def test_attributed_prompts_are_evaluated_only_in_sample(tmp_path):
@@ -203,9 +228,26 @@ def test_attributed_prompts_are_evaluated_only_in_sample(tmp_path):
     with pytest.raises(UserError, match="in_sample=true"):
         settings(path, "evaluation.split=attribution")
     both = ("evaluation.split=attribution", "evaluation.in_sample=true")
-    dataset = load(path, *both)
-    attributed = {each.text for each in dataset.references(UNDESIRED, 0)}
-    assert set(dataset.prompts["undesired"]) <= attributed
+    dataset = load(path, *both, "dataset.undesired.order=first")
+    attributed = [each.text for each in dataset.references(UNDESIRED, 0)]
+    assert dataset.prompts["undesired"] == attributed
+
+
+def test_the_first_prompts_of_a_file_without_splits(tmp_path):
+    """As an earlier reproduction chose: the first prompts that score enough, and those again."""
+    records = [
+        {"prompt": {"text": f"prompt number {i}", "toxicity": 0.95 if i % 2 else 0.05}}
+        for i in range(80)
+    ]
+    path = write(tmp_path / "rtp.jsonl", records)
+    both = ("dataset.prompts.split_by=none", "dataset.undesired.order=first")
+    with pytest.raises(UserError, match=r"split_by=none: .*in_sample=true"):
+        settings(path, *LOCAL_TOXICITY, *both)
+    dataset = load(path, *LOCAL_TOXICITY, *both, "evaluation.in_sample=true")
+    expected = [f"prompt number {i}" for i in range(1, 40, 2)]
+    assert dataset.prompts["toxic"] == expected
+    for seed in (0, 1):
+        assert [each.text for each in dataset.references(UNDESIRED, seed)] == expected
 
 
 @pytest.mark.parametrize("split", ["validation", "held_out"])
@@ -249,11 +291,9 @@ def test_impossible_values(override, message):
         composed(override)
 
 
-def test_candidates_and_the_cut_before_a_loop():
+def test_candidates():
     assert len(set(map(normalised, candidates()))) == len(candidates()) == 280
     assert len({split_of(prompt) for prompt in candidates()}) == 3
-    assert cut_before_loop("a b a b a b", 0.5) == "a b a"
-    assert cut_before_loop("a b c d", 0.5) == "a b c d"
 
 
 def test_lexicon_file(tmp_path):

@@ -289,7 +289,7 @@ def test_what_a_run_tells_about_its_evaluation(curve, shared):
     assert curve["change"]["by_category"]["rude"]["empty"]["rate"]["absolute"] is not None
     arms = {record["arm"] for record in read_lines(shared / "curve" / "completions.jsonl")}
     assert arms == {"baseline", "pruned", "random", "oracle"}
-    assert json.loads((shared / "curve" / "explanations.json").read_text())["neurons"]
+    assert json.loads((shared / "curve" / "neurons.json").read_text())[0]["card"]["promoted"]
 
 
 @pytest.mark.slow

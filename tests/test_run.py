@@ -1,7 +1,5 @@
 """Whole runs of the real command on the embedded model, at a reduced size."""
 
-import contextlib
-import importlib
 import json
 import subprocess
 import sys
@@ -13,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from sparc.attribution.lxt_rules import load_lxt
 from sparc.config import ModelConfig
 from sparc.models import load_model
 from sparc.pruning.removal import removed
+from tests.lxt_classes import class_patched
 from tests.runs import QUICK, environment, results_of, run_folders, sparc
 
 # No test may reach a network; a run that tries fails at once.
@@ -83,6 +81,7 @@ def test_the_contract_of_results(results: dict[str, Any]) -> None:
     assert isinstance(results["verdict"], str) and results["curve"] == []
     assert [stage["name"] for stage in results["stages"]] == [
         "load",
+        "references",
         "attribution",
         "explanations",
         "baseline",
@@ -143,26 +142,6 @@ def test_references_and_completions_are_kept(folder: Path, results: dict[str, An
     assert not attributed & {" ".join(r["prompt"].split()) for r in completions}
 
 
-@contextlib.contextmanager
-def _class_patched() -> Iterator[None]:
-    """lxt's own class-level patches of Llama, eager attention."""
-    _, patches = load_lxt()
-    module = importlib.import_module("transformers.models.llama.modeling_llama")
-    before = (
-        module.LlamaMLP.forward,
-        module.LlamaRMSNorm.forward,
-        module.eager_attention_forward,
-    )
-    assert patches.patch_method(patches.gated_mlp_forward, module.LlamaMLP)
-    assert patches.patch_method(patches.rms_norm_forward, module.LlamaRMSNorm)
-    module.eager_attention_forward = patches.wrap_attention_forward(before[2])
-    try:
-        yield
-    finally:
-        module.LlamaMLP.forward, module.LlamaRMSNorm.forward = before[:2]
-        module.eager_attention_forward = before[2]
-
-
 def test_the_selection_equals_the_naive_one(folder: Path, results: dict[str, Any]) -> None:
     network = AutoModelForCausalLM.from_pretrained(
         results["model"]["source"], dtype=torch.float32, attn_implementation="eager"
@@ -170,7 +149,7 @@ def test_the_selection_equals_the_naive_one(folder: Path, results: dict[str, Any
     layers = network.model.layers
     sums: dict[str, Any] = {"general": 0.0, "undesired": 0.0}
     counts = {"general": 0, "undesired": 0}
-    with _class_patched():
+    with class_patched():
         for reference in _lines(folder / "references.jsonl"):
             network.zero_grad(set_to_none=True)
             logits = network(torch.tensor([reference["token_ids"]]), use_cache=False).logits

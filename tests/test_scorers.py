@@ -118,7 +118,7 @@ def test_detoxify_mistakes(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="originall"):
         detoxify_scorer("originall", device="cpu", batch_size=8)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    message = "'original' are not cached; run once where there is network"
+    message = "'original' are not cached; run stage=prefetch"
     with pytest.raises(UserError, match=message):
         detoxify_scorer("original", device="cpu", batch_size=8)
 

@@ -73,6 +73,40 @@ def test_the_same_summary_by_hand(ended: subprocess.CompletedProcess[str], home:
     assert [(folder / name).read_bytes() for name in names] == before
 
 
+def test_the_same_command_runs_what_failed_again_in_processes_of_their_own(
+    ended: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    folder = home / "my" / "quick"
+    names = sorted(path.name for path in folder.iterdir())
+    (good,) = (p for p in folder.glob("*/results.json") if results_of(p.parent)["status"] == "ok")
+    (bad,) = (p for p in folder.glob("*/results.json") if p != good)
+    before = [path.read_bytes() for path in (good, bad)]
+    sources = "evaluation.detoxify.source=embedded,/no/such.ckpt"
+    where = ("hydra.sweep.dir=my/${name}", "hydra/launcher=local")
+    done = sparc(*SWEEP, sources, *where, home=home)
+    assert done.returncode == 1
+    assert "1 of 2 jobs are done already: running 1" in done.stdout
+    assert "1 done, 1 failed, 0 missing" in done.stdout
+    assert done.stderr.startswith("failed: ") and len(done.stderr.strip().splitlines()) == 1
+    assert good.read_bytes() == before[0] and bad.read_bytes() != before[1]
+    assert "/no/such.ckpt" in results_of(bad.parent)["reason"]
+    new = {path.name for path in folder.iterdir()} - set(names)
+    assert new == {".submitit", "sweep.submitted.json"}
+
+
+def test_shards_of_a_sweep_make_the_attribution_of_the_next(tmp_path: Path) -> None:
+    shards = ("stage=attribute", "attribution.shards=8", "attribution.shard=range(8)")
+    done = sparc("-m", *QUICK, *shards, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "8 done, 0 failed, 0 missing" in done.stdout
+    done = sparc(*SWEEP, "attribution.shards=8", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (log,) = (tmp_path / "outputs" / "sweeps").glob("*/*num_neurons*/sparc.log")
+    assert "going on after" not in log.read_text()
+    parts = [path for path in (tmp_path / ".cache" / "sparc" / "scores").iterdir() if path.is_dir()]
+    assert len(parts) == 2 * 8 + 2  # general and undesired; what the parts were merged to
+
+
 def test_an_interrupted_sweep_stays_as_it_is(home: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "sparc", *SWEEP, "seed=0,1,2", f"paths.outputs={tmp_path}"],

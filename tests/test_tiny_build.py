@@ -15,7 +15,8 @@ from sparc.tiny.__main__ import main, parse
 from sparc.tiny.build import Recipe, build, planting_options
 from sparc.tiny.classifier import encode, vocabulary
 from sparc.tiny.planting import PlantedModel, plant
-from sparc.tiny.training import UNK, ModelSize, build_tokenizer, train_stage_one
+from sparc.tiny.shapes import UNK, ModelSize
+from sparc.tiny.training import build_tokenizer, train_stage_one
 
 SMALL = Recipe(
     seed=5,

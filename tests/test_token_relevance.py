@@ -79,24 +79,24 @@ def test_explanations_name_the_tokens_where_a_neuron_matters(family):
     references = [ReferenceSet(name, 0, texts, ids) for name in ("general", "undesired")]
     values = torch.zeros(3, NEURONS, dtype=torch.float64)
     scores = {(each.name, 0): Scores(values, 4, values.sum(1)) for each in references}
-    found = explain(model, references, scores, values, SELECTION, _config())
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert [(card["layer"], card["index"]) for card in found["neurons"]] == SELECTION
+    found, cards = explain(model, references, scores, values, SELECTION, _config())
+    assert json.loads(json.dumps([found, cards], allow_nan=False)) == [found, cards]
+    assert len(cards) == len(SELECTION)
     assert sum(found["contrast"]["counts"]) == 3 * NEURONS
     assert [text["set"] for text in found["texts"]] == ["undesired"] * 3 + ["general"] * 3
 
     tokens = token_relevance(model, SAMPLES, SELECTION, 1, _config())
     best = max(float(each.neurons[:, 0].max()) for each in tokens)
-    first = found["neurons"][0]["undesired"][0]
+    first = cards[0]["undesired"][0]
     assert first["relevance"] == pytest.approx(best, rel=1e-3)
 
     down = model.blocks[2].down.weight
     column = down[5] if family == "gpt2" else down[:, 5]
     effect = model.network.get_output_embeddings().weight @ column
-    sign = -1 if sum(e["activation"] for e in found["neurons"][0]["undesired"]) < 0 else 1
-    assert found["neurons"][0]["promoted"][0] == f"w{int((sign * effect).argmax())}"
-    assert int(found["neurons"][0]["suppressed"][0][1:]) < VOCABULARY
+    sign = -1 if sum(e["activation"] for e in cards[0]["undesired"]) < 0 else 1
+    assert cards[0]["promoted"][0] == f"w{int((sign * effect).argmax())}"
+    assert int(cards[0]["suppressed"][0][1:]) < VOCABULARY
 
 
 def test_nothing_removed_needs_no_explanation():
-    assert explain(micro_model("llama"), [], {}, torch.zeros(3, NEURONS), [], _config()) == {}
+    assert explain(micro_model("llama"), [], {}, torch.zeros(3, NEURONS), [], _config()) == ({}, [])

@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM
 
 from sparc.batching import token_budget
 from sparc.config import AttributionConfig
+from sparc.families import Family, family
 from sparc.methods import FORWARD_ONLY
-from sparc.models import Model, is_offloaded
+from sparc.models import Model, blocks_of, is_offloaded
 
+_SHARE = 0.75
 _log = logging.getLogger(__name__)
 
 
@@ -67,59 +70,141 @@ def _put_back(layer: Any, names: Any, before: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
+class Shapes:
+    """The sizes of a model that decide what attribution costs.
+
+    weights: in the matrices of all decoder layers together; watched: of those in one MLP
+    projection of all layers. dtype_bytes: of one number.
+    """
+
+    layers: int
+    hidden: int
+    neurons: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    vocabulary: int
+    weights: int
+    watched: int
+    gated: bool
+    eager: bool
+    dtype_bytes: int
+
+
+def shapes(network: Any, row: Family) -> Shapes:
+    """The sizes of `network`; its weights may be on the meta device."""
+    config = network.config.get_text_config()
+    blocks = blocks_of(network, row)
+    up: Any = blocks[0].up.weight
+    heads = config.num_attention_heads
+    matrices = (each for each in network.get_submodule(row.layers).parameters() if each.ndim > 1)
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Shapes(
+        layers=len(blocks),
+        hidden=config.hidden_size,
+        neurons=int(up.shape[1 if row.transposed else 0]),
+        heads=heads,
+        key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
+        head_size=size,
+        vocabulary=config.vocab_size,
+        weights=sum(each.numel() for each in matrices),
+        watched=len(blocks) * up.numel(),
+        gated=blocks[0].gate is not None,
+        eager=network.config._attn_implementation == "eager",
+        dtype_bytes=torch.finfo(network.dtype).bits // 8,
+    )
+
+
+def shapes_of_config(config: Any, dtype: torch.dtype) -> Shapes:
+    """The sizes of the model that a `config.json` describes; no weights are read or made."""
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    return shapes(network, family(config.model_type))
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What attributing some samples takes, by counting.
 
     bytes: memory of the largest batch above the model's own weights. flops: floating-point
-    operations over all samples.
+    operations over all samples, products of matrices only. padded_flops: those of the padding
+    that batches add to them.
     """
 
     bytes: int
     flops: float
+    padded_flops: float
     tokens: int
     batches: int
 
+    def seconds(self, rate: float) -> float:
+        """Time on a machine that multiplies large matrices at `rate` operations a second.
+
+        Everything else takes a third more, as measured on a CPU
+        (benchmarks/README.md).
+        """
+        return (self.flops + self.padded_flops) / rate / _SHARE
+
 
 def estimate(model: Model, lengths: Sequence[int], config: AttributionConfig) -> Estimate:
-    """Memory and operations of attributing samples of `lengths` tokens.
+    """Memory and operations of attributing samples of `lengths` tokens; see `estimate_shapes`."""
+    return estimate_shapes(shapes(model.network, model.family), lengths, config)
 
-    flops: 2 per parameter of the decoder layers and token in a forward pass, as much again for
-    the backward pass (activations only; weights get no gradient) and for computing layers again,
-    plus 4 * hidden per pair of tokens in attention. bytes: a graph holds about 14 vectors of the
-    hidden size and 6 of the neurons per token and layer (in the model's dtype), attention as
-    `eager` the scores of every head twice; checkpointing holds one such layer and each layer's
-    input. Measured peaks lie within a factor of two.
+
+def estimate_shapes(sizes: Shapes, lengths: Sequence[int], config: AttributionConfig) -> Estimate:
+    """As `estimate`, for a model of which only the sizes are known.
+
+    flops: a forward pass has 2 per weight of the decoder layers and token, and in attention 4 per
+    pair of tokens and unit of the heads' width. The backward pass has the former once (activations
+    only; weights get no gradient) and the latter twice; `abs_weight` adds 2 per watched weight and
+    token, checkpointing one more forward pass; logits are those of one position a sample.
+    bytes: see `_batch_bytes`.
     """
-    network: Any = model.network.config
-    layers, hidden, neurons = len(model.blocks), network.hidden_size, model.neurons_per_layer
-    forward_only = config.name in FORWARD_ONLY
-    again = config.gradient_checkpointing and not forward_only
-    size = torch.finfo(model.network.dtype).bits // 8
-    weights = sum(
-        value.numel() for value in model.network.get_submodule(model.family.layers).parameters()
-    )
-    passes = 1 if forward_only else 3 if again else 2
-    steps = config.steps if config.name == "integrated_gradients" else 1
-    pairs = sum(4 * layers * hidden * length**2 for length in lengths)
-    flops = float(passes * steps * (2 * weights * sum(lengths) + pairs))
-
     groups = token_budget(lengths, config.batch_tokens)
-    shapes = [(len(group), lengths[group[0]]) for group in groups]
-    eager = network._attn_implementation == "eager"
-    held = 1 if forward_only or again else layers
-
-    def batch_bytes(samples: int, length: int) -> int:
-        scores = 2 * network.num_attention_heads * length if eager else 0
-        layer = samples * length * (14 * hidden + 6 * neurons + scores)
-        inputs = samples * length * hidden * layers if again else 0
-        return int(size * (held * layer + inputs) + 12 * samples * length * neurons)
-
+    padded = [lengths[group[0]] for group in groups for _ in group]
+    flops = _flops(sizes, lengths, config)
+    batches = [_batch_bytes(sizes, len(group), lengths[group[0]], config) for group in groups]
     return Estimate(
-        bytes=max((batch_bytes(*shape) for shape in shapes), default=0),
+        bytes=max(batches, default=0),
         flops=flops,
+        padded_flops=_flops(sizes, padded, config) - flops,
         tokens=sum(lengths),
         batches=len(groups),
     )
+
+
+def _flops(sizes: Shapes, lengths: Sequence[int], config: AttributionConfig) -> float:
+    tokens, width = sum(lengths), sizes.heads * sizes.head_size
+    pairs = 4 * sizes.layers * width * sum(length**2 for length in lengths)
+    linear, head = 2 * sizes.weights * tokens, 2 * sizes.vocabulary * sizes.hidden * len(lengths)
+    forward = linear + pairs + head
+    if config.name in FORWARD_ONLY:
+        return float(forward)
+    backward = linear + 2 * pairs + head
+    again = linear + pairs if config.gradient_checkpointing else 0
+    watched = 2 * sizes.watched * tokens if config.reduction == "abs_weight" else 0
+    steps = config.steps if config.name == "integrated_gradients" else 1
+    return float(steps * (forward + backward + again + watched))
+
+
+def _batch_bytes(sizes: Shapes, samples: int, length: int, config: AttributionConfig) -> int:
+    """Most memory that the tensors of one batch take.
+
+    A graph keeps, for each token and layer, queries, keys, values and their mix, 3 vectors of the
+    neurons (2 without a gate) and, without LRP's rules, 4 of the hidden size for the norms, in
+    the model's dtype; attention as `eager` also the scores of every head twice. Checkpointing
+    keeps one such layer and each layer's input. Besides there are about 4 vectors of one layer's
+    neurons in float32. A CPU's allocator may hold twice as much.
+    """
+    forward_only = config.name in FORWARD_ONLY
+    again = config.gradient_checkpointing and not forward_only
+    layer = 2 * (sizes.heads + sizes.key_value_heads) * sizes.head_size
+    layer += (3 if sizes.gated else 2) * sizes.neurons
+    layer += 0 if config.name == "lrp" else 4 * sizes.hidden
+    layer += 2 * sizes.heads * length if sizes.eager else 0
+    inputs = sizes.hidden * sizes.layers if again else 0
+    held = 1 if forward_only or again else sizes.layers
+    return samples * length * (sizes.dtype_bytes * (held * layer + inputs) + 16 * sizes.neurons)
 
 
 def announce(model: Model, lengths: Sequence[int], config: AttributionConfig) -> None:

@@ -27,6 +27,7 @@ from sparc.models import Model
 
 REDUCTIONS = ("signed", "abs_sample", "abs_weight")
 PROJECTIONS = ("up", "gate", "down", "hidden")
+_PART = 2**20  # weights: 4 MB in float32
 
 
 def _signed(value: torch.Tensor, gradient: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -41,15 +42,37 @@ def _abs_weight(
     """Sum of |w_ji G_ji| over each neuron's weights, with G = gradient^T inputs of one sample.
 
     inputs [samples, tokens, in], gradient [samples, tokens, out], weight [out, in]; `axis` is the
-    one added over: 1 where rows are neurons, 0 where columns are. One sample's matrix at a time.
+    one added over: 1 where rows are neurons, 0 where columns are. One part of one sample's matrix
+    is held at a time.
     """
-    dtype = wide(weight)
-    return torch.stack(
-        [
-            (g.to(dtype).T @ x.to(dtype)).mul_(weight).abs_().sum(axis)
-            for x, g in zip(inputs, gradient, strict=True)
+    neurons = weight.shape[1 - axis]
+    # A part that stays in the CPU's cache takes a third of the time of a short sample's whole
+    # matrix; an accelerator wants few large products.
+    part = max(1, _PART // weight.shape[axis]) if weight.device.type == "cpu" else neurons
+    out = weight.new_empty(min(part, neurons) * weight.shape[axis], dtype=wide(weight))
+    weights = torch.split(weight, part, 1 - axis)
+    rows = []
+    for x, g in zip(inputs, gradient, strict=True):
+        lefts = torch.split(g, part, 1) if axis == 1 else [g] * len(weights)
+        rights = torch.split(x, part, 1) if axis == 0 else [x] * len(weights)
+        sums = [
+            _product(left, right, out).mul_(w).abs_().sum(axis)
+            for left, right, w in zip(lefts, rights, weights, strict=True)
         ]
-    )
+        rows.append(torch.cat(sums))
+    return torch.stack(rows)
+
+
+def _product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """left^T right [rows, columns] in the dtype of `out`, at its beginning where that serves."""
+    half = left.dtype == right.dtype and left.dtype in (torch.float16, torch.bfloat16)
+    if half and left.is_cuda and hasattr(torch.ops.aten.mm, "dtype"):
+        # Tensor cores add products of halves up in float32 anyway: widening before would give
+        # the same sums at a fraction of the speed.
+        return torch.mm(left.T, right, out_dtype=out.dtype)
+    shape = left.shape[1], right.shape[1]
+    place = out[: shape[0] * shape[1]].view(shape)
+    return torch.mm(left.to(out.dtype).T, right.to(out.dtype), out=place)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,19 @@
 """Prompts from a file: categories, and three splits that share no prompt."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from sparc.behaviours.reading import Record, field, records, text_of
+from sparc.behaviours.reading import Record, field, text_of
+from sparc.behaviours.sources import Wanted, records
+from sparc.behaviours.streams import place
 from sparc.config import DatasetConfig
 from sparc.errors import UserError
+from sparc.evaluation.completions import encode
 from sparc.leaks import normalised
+from sparc.models import Model
 
 SPLITS = ("attribution", "validation", "held_out")
 
@@ -27,23 +33,28 @@ def split_of(text: str) -> str:
     return SPLITS[int.from_bytes(hashed[:8]) % len(SPLITS)]
 
 
-def read_prompts(config: DatasetConfig) -> list[Prompt]:
+def read_prompts(config: DatasetConfig, cache: Path | None = None) -> list[Prompt]:
     """The prompts of `dataset.prompts.path` in their order, near-duplicates left out.
 
-    Raises UserError that names the first bad line: no prompt, an unknown category or split, or a
-    prompt whose split contradicts that of an earlier line.
+    It is a local file or a data set of the hub, kept in `cache`. Raises UserError that names the
+    first bad line: no prompt, an unknown category or split, or a prompt whose split contradicts
+    that of an earlier line; and for a column that is not there.
     """
-    path = config.prompts.path
-    if path is None:
+    source = config.prompts
+    if source.path is None:
         raise UserError("dataset.prompts.path is not set: add dataset.prompts.path=... (a file)")
+    required = [source.column, *_given(source.score_column), *_given(source.flag_column)]
+    wanted = Wanted((*required, source.category_column, source.split_column), len(required))
     seen: dict[str, str] = {}
     found = []
-    for number, record in records(path):
-        where = f"{path}, line {number}"
-        for prompt in _prompt(record, config, path, number):
+    for number, record in records(source, wanted, cache):
+        for prompt in _prompt(record, config, place(source), number):
             key = normalised(prompt.text)
             if seen.setdefault(key, prompt.split) != prompt.split:
-                raise UserError(f"{where}: the same prompt is already in split '{seen[key]}'")
+                raise UserError(
+                    f"{place(source)}, line {number}: the same prompt is already in split "
+                    f"'{seen[key]}'"
+                )
             found.append((key, prompt))
     return list({key: prompt for key, prompt in reversed(found)}.values())[::-1]
 
@@ -53,8 +64,46 @@ def of(prompts: list[Prompt], split: str, category: str) -> list[str]:
     return [p.text for p in prompts if p.split == split and p.category == category]
 
 
+def refuse_too_few(counts: Mapping[str, tuple[int, int]], where: str) -> None:
+    """Raise UserError where there are fewer prompts than asked for.
+
+    counts: override ("evaluation.prompts") -> how many there are and how many it asks for. The
+    message names all that fall short, as overrides that ask for what there is.
+    """
+    short = {key: there for key, (there, asked) in counts.items() if there < asked}
+    if short:
+        found = ", ".join(f"{there} of {counts[key][1]} for {key}" for key, there in short.items())
+        fitting = " ".join(f"{key}={there}" for key, there in short.items())
+        raise UserError(f"{where}: fewer prompts than asked: {found}; add more, or {fitting}")
+
+
+def refuse_too_long(
+    prompts: Mapping[str, Sequence[str]], model: Model, max_new_tokens: int
+) -> None:
+    """Raise UserError that names the first prompt which does not fit the model's context.
+
+    prompts: category -> texts; `max_new_tokens` must fit behind each. Otherwise completing would
+    find out, after attribution.
+    """
+    for category, texts in prompts.items():
+        for text in texts:
+            try:
+                encode(model.network, model.tokenizer, [text], max_new_tokens)
+            except UserError as error:
+                beginning = " ".join(text[:60].split())
+                why = str(error).removeprefix("prompt 1 ")
+                raise UserError(f"{category} prompt '{beginning}...' {why}") from error
+
+
+def _given(name: str | None) -> list[str]:
+    return [] if name is None else [name]
+
+
 def _prompt(record: Record, config: DatasetConfig, path: str, number: int) -> Iterator[Prompt]:
     where = f"{path}, line {number}"
+    flag = config.prompts.flag_column
+    if flag is not None and field(record, flag) not in (True, "true", "True", "1"):
+        return
     text = text_of(path, number, record, config.prompts.column)
     category = _category(record, config, where)
     split = field(record, config.prompts.split_column) or split_of(text)
@@ -75,9 +124,19 @@ def _category(record: Record, config: DatasetConfig, where: str) -> str | None:
                 f"dataset.categories={config.categories}"
             )
         return str(category)
-    score = field(record, columns.score_column)
-    if not isinstance(score, int | float):
+    score = _score(field(record, columns.score_column), f"{where}: {columns.score_column}")
+    if score is None:
         return None  # RealToxicityPrompts has prompts that nobody scored
     if score >= columns.undesired_from:
         return config.undesired_category
     return config.neutral_category if score <= columns.neutral_to else None
+
+
+def _score(value: Any, what: str) -> float | None:
+    """A score as a number, which in CSV is text; None for an empty one."""
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} is {value!r}; expected a number") from None

@@ -1,7 +1,7 @@
 """Impossible values in a configuration, found before anything is loaded."""
 
+from sparc.checks.dataset import dataset_complaints
 from sparc.checks.parts import (
-    dataset_complaints,
     evaluation_complaints,
     model_complaints,
     run_complaints,

@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparc.checks.pruning import read_json
+from sparc.artifacts import read_json
 from sparc.config import Config
 
 
 def run_complaints(config: Config) -> Iterator[str]:
+    if config.stage == "evaluate" and config.pruning.method != "from_file":
+        yield "stage=evaluate is said on the command line, with run=outputs/runs/..."
     if config.stage != "report":
         return
     if config.run is None:
@@ -20,21 +22,23 @@ def run_complaints(config: Config) -> Iterator[str]:
 def model_complaints(config: Config) -> Iterator[str]:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         yield f"device={config.device}: must be auto, cpu, mps, cuda or cuda:N"
+    model = config.model
+    if model.trust_remote_code:
+        yield "model.trust_remote_code=true: no code of a repository is run; leave it out"
+    placement = r"auto|balanced|balanced_low_0|sequential|cpu|mps|cuda(:\d+)?"
+    if model.device_map is not None and not re.fullmatch(placement, model.device_map):
+        yield (
+            f"model.device_map={model.device_map}: must be auto, balanced, balanced_low_0, "
+            "sequential, a device or null"
+        )
+    for name, size in (("gpu", model.max_memory.gpu), ("cpu", model.max_memory.cpu)):
+        if size is not None and model.device_map is None:
+            yield f"model.max_memory.{name} limits model.device_map: add model.device_map=auto"
+        if size is not None and not re.fullmatch(r"\d+[KMG]i?B", size):
+            yield f"model.max_memory.{name}={size}: write a size such as 30GiB"
     threads = config.model.threads
     if threads is not None and threads < 1:
         yield f"model.threads={threads}: must be 1 or more, or null for torch's own choice"
-
-
-def dataset_complaints(config: Config) -> Iterator[str]:
-    dataset = config.dataset
-    for key in ("undesired_category", "neutral_category"):
-        category = getattr(dataset, key)
-        if category is not None and category not in dataset.categories:
-            yield (
-                f"dataset.{key}={category}: must be one of dataset.categories={dataset.categories}"
-            )
-    if not 0 < dataset.uniqueness < 1:
-        yield f"dataset.uniqueness={dataset.uniqueness}: must lie between 0 and 1"
 
 
 def evaluation_complaints(config: Config) -> Iterator[str]:

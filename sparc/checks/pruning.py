@@ -1,10 +1,9 @@
 """Whether a model has what is to be removed."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from sparc.artifacts import read_json
 from sparc.config import Config, PruningConfig
 from sparc.families import family, neuron_grid
 from sparc.locations import model_folder
@@ -52,11 +51,3 @@ def amount_complaints(pruning: PruningConfig, num_layers: int, neurons: int) -> 
         yield f"pruning.num_neurons={pruning.num_neurons}: only {available} neurons to choose from"
     if any(amount > available for amount in pruning.curve):
         yield f"pruning.curve={pruning.curve}: only {available} neurons to choose from"
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -4,12 +4,17 @@ from collections.abc import Iterator
 
 from sparc.config import Config
 
+AHEAD = ("check", "prefetch")  # stages that come before any job
+MODES = ("cut", "whole", "prompt", "response", "response_cut")
 CHOICES = {
-    "stage": ("all", "attribute", "report"),
+    "stage": ("all", "attribute", "evaluate", "report", *AHEAD),
     "model.dtype": ("float32", "bfloat16", "float16", "float64"),
     "model.attn_implementation": ("sdpa", "eager"),
-    "dataset.general.mode": ("cut", "whole", "prompt"),
-    "dataset.undesired.mode": ("cut", "whole", "prompt"),
+    "dataset.general.mode": MODES,
+    "dataset.undesired.mode": MODES,
+    "dataset.general.order": ("random", "first"),
+    "dataset.undesired.order": ("random", "first"),
+    "dataset.prompts.split_by": ("hash", "none"),
     "dataset.primary_metric": ("mean", "rate", "expected_max", "probability"),
     "attribution.rules": ("attnlrp", "cp"),
     "attribution.reduction": ("signed", "abs_sample", "abs_weight"),
@@ -27,6 +32,9 @@ CHOICES = {
 POSITIVE = (
     "dataset.general.samples",
     "dataset.undesired.samples",
+    "dataset.undesired.response.samples",
+    "dataset.undesired.response.max_new_tokens",
+    "dataset.undesired.response.max_candidates",
     "attribution.batch_tokens",
     "attribution.steps",
     "attribution.shards",
@@ -40,6 +48,8 @@ POSITIVE = (
 )
 NOT_NEGATIVE = (
     "seed",
+    "dataset.undesired.response.temperature",
+    "dataset.undesired.response.seed",
     "attribution.checkpoint_seconds",
     "attribution.seed",
     "pruning.num_neurons",

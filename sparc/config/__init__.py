@@ -16,8 +16,10 @@ from sparc.config.dataset import (
     NamedSourceConfig,
     PromptsConfig,
     ReferenceConfig,
+    ResponseConfig,
     SourceConfig,
     TextsConfig,
+    UndesiredConfig,
 )
 from sparc.config.evaluation import (
     BudgetConfig,
@@ -29,7 +31,7 @@ from sparc.config.evaluation import (
     PerplexityConfig,
     SamplingConfig,
 )
-from sparc.config.model import ModelConfig
+from sparc.config.model import MemoryConfig, ModelConfig
 from sparc.config.pruning import PruningConfig
 from sparc.config.tracking import TrackingConfig
 
@@ -44,6 +46,7 @@ __all__ = [
     "EvaluationConfig",
     "LexiconConfig",
     "LmEvalConfig",
+    "MemoryConfig",
     "ModelConfig",
     "NamedSourceConfig",
     "PathsConfig",
@@ -51,11 +54,13 @@ __all__ = [
     "PromptsConfig",
     "PruningConfig",
     "ReferenceConfig",
+    "ResponseConfig",
     "SamplingConfig",
     "SourceConfig",
     "TargetConfig",
     "TextsConfig",
     "TrackingConfig",
+    "UndesiredConfig",
     "content",
     "register_schema",
 ]
@@ -71,7 +76,7 @@ class PathsConfig:
 
 @dataclass
 class Config:
-    """Everything that a run is made of; `run` names an existing run for `stage=report`."""
+    """Everything that a run is made of; `run`: an existing run for stage `evaluate` or `report`."""
 
     seed: int = 0
     stage: str = "all"

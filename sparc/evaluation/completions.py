@@ -1,73 +1,31 @@
 """Sampled or greedy completions whose random stream belongs to the prompt, not to the batch.
 
-The uniform number behind each token depends on the seed, the prompt's text, the sample and the
-step alone; the token is where the cumulative distribution, in the vocabulary's order, passes it.
-So batch size, order and the other prompts do not decide which text is sampled (up to rounding of
+Batch size, order and the other prompts do not decide which text is sampled (up to rounding of
 the logits), and two models that agree on a distribution draw the same token from it: a change
 between them is the models', not the dice's. The same prompt twice gives the same completions.
+`sparc.evaluation.drawing` picks the tokens.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import (
-    DynamicCache,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-)
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
 from sparc.batching import Batch, pad_left, token_budget
 from sparc.errors import UserError
+from sparc.evaluation.drawing import Choose, Sampling, uniforms
 from sparc.evaluation.inference import (
     Progress,
     context_length,
     evaluating,
     padding_id,
 )
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to complete a prompt: `samples` texts of at most `max_new_tokens` tokens each.
-
-    `temperature` 0 is greedy decoding (one sample). `top_p` 1 and `top_k` 0 are off. Raises
-    UserError for values that make no sense.
-    """
-
-    samples: int
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-
-    def __post_init__(self) -> None:
-        checks = {
-            f"samples is {self.samples}; use at least 1": self.samples >= 1,
-            f"max_new_tokens is {self.max_new_tokens}; use at least 1": self.max_new_tokens >= 1,
-            f"temperature is {self.temperature}; use 0 (greedy) or more": self.temperature >= 0,
-            f"top_p is {self.top_p}; use a value above 0 and up to 1": 0 < self.top_p <= 1,
-            f"top_k is {self.top_k}; use 0 (off) or more": self.top_k >= 0,
-            f"temperature 0 is greedy, so {self.samples} samples would be equal; use samples=1": (
-                not self.greedy or self.samples <= 1
-            ),
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise UserError(message)
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0
+from sparc.models import input_device
 
 
 def complete(
@@ -87,7 +45,30 @@ def complete(
     for a prompt that is empty or too long for the model's context, and for logits that are not
     finite.
     """
-    encoded = _encode(model, tokenizer, prompts, sampling.max_new_tokens)
+    tokens = complete_tokens(
+        model,
+        tokenizer,
+        prompts,
+        sampling,
+        seed=seed,
+        batch_tokens=batch_tokens,
+        progress=progress,
+    )
+    return [[text_of(tokenizer, ids) for ids in samples] for samples in tokens]
+
+
+def complete_tokens(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    *,
+    seed: int,
+    batch_tokens: int,
+    progress: Progress | None = None,
+) -> list[list[list[int]]]:
+    """As `complete`, but the new token ids [prompts][samples][tokens], without the end token."""
+    encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
     lengths = [(len(ids) + sampling.max_new_tokens) * sampling.samples for ids in encoded]
     ends = _end_tokens(model, tokenizer)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -96,28 +77,35 @@ def complete(
         eos_token_id=ends or None,
         pad_token_id=padding_id(tokenizer),
     )
-    texts = [[""] * sampling.samples for _ in prompts]
+    found: list[list[list[int]]] = [[[] for _ in range(sampling.samples)] for _ in prompts]
     with evaluating(model), _generation_config(model, config):
         for batch in token_budget(lengths, batch_tokens):
-            padded = pad_left(encoded, config.pad_token_id, model.device, batch)
+            padded = pad_left(encoded, config.pad_token_id, input_device(model), batch)
             rows = [(prompt, i) for prompt in batch for i in range(sampling.samples)]
-            uniforms = np.stack(
-                [_uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in rows]
+            numbers = np.stack(
+                [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in rows]
             )
-            new = _generate(model, padded, sampling, uniforms)
+            new = _generate(model, padded, sampling, numbers)
             for (prompt, sample), tokens in zip(rows, new.tolist(), strict=True):
-                texts[prompt][sample] = _text(tokenizer, tokens, ends)
+                found[prompt][sample] = _up_to_end(tokens, ends)
             if progress is not None:
                 progress(len(rows))
-    return texts
+    return found
+
+
+def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of new token ids, without special tokens and with the spaces they stand for."""
+    return str(
+        tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )
 
 
 def _generate(
-    model: Any, prompts: Batch, sampling: Sampling, uniforms: NDArray[np.float64]
+    model: Any, prompts: Batch, sampling: Sampling, numbers: NDArray[np.float64]
 ) -> Tensor:
     """New token ids [prompts x samples, steps], steps up to `max_new_tokens`; padded at the end."""
     ids = prompts.input_ids.repeat_interleave(sampling.samples, 0)
-    choose = _Choose(sampling, torch.from_numpy(uniforms).to(ids.device), ids.shape[1])
+    choose = Choose(sampling, torch.from_numpy(numbers).to(ids.device), ids.shape[1])
     output = model.generate(
         input_ids=ids,
         attention_mask=prompts.attention_mask.repeat_interleave(sampling.samples, 0),
@@ -146,77 +134,13 @@ def _shared_prefill(model: Any, prompts: Batch, samples: int) -> DynamicCache | 
     return cache
 
 
-class _Choose(LogitsProcessor):
-    """Leave one token per row: the greedy one, or the one that the row's uniform number picks."""
-
-    def __init__(self, sampling: Sampling, uniforms: Tensor, prompt_length: int) -> None:
-        self.greedy = sampling.greedy
-        self.uniforms = uniforms
-        self.prompt_length = prompt_length
-        self.top_p = sampling.top_p
-        self.warpers: list[Any] = []
-        if sampling.temperature not in (0, 1):
-            self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_k > 0:
-            self.warpers.append(TopKLogitsWarper(sampling.top_k))
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Return scores [rows, vocabulary]: 0 for the chosen token, -inf for all others."""
-        if not torch.isfinite(scores.logsumexp(-1)).all():
-            raise UserError("the model's logits are not finite; check its weights and dtype")
-        if self.greedy:
-            token = scores.argmax(-1, keepdim=True)
-        else:
-            for warper in self.warpers:
-                scores = warper(input_ids, scores)
-            scores = nucleus(scores, self.top_p)
-            step = input_ids.shape[1] - self.prompt_length
-            token = inverse_cdf(scores, self.uniforms[:, step, None])
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
-
-
-def nucleus(scores: Tensor, top_p: float) -> Tensor:
-    """Exclude (-inf) all tokens below the likeliest ones that together reach `top_p`.
-
-    `scores` [rows, vocabulary] are logits. Equal to transformers' TopPLogitsWarper but for tokens
-    of equal score at the edge, which all stay: which of them does must not depend on the batch.
-    """
-    if top_p == 1:
-        return scores
-    # values alone decide, and numpy sorts them some ten times faster than torch on the CPU
-    if scores.device.type == "cpu":
-        ascending = torch.from_numpy(np.sort(scores.numpy(), axis=-1))
-    else:
-        ascending = scores.sort(dim=-1).values
-    unlikely = (ascending.softmax(-1).cumsum(-1) <= 1 - top_p).sum(-1, keepdim=True)
-    lowest = ascending.gather(-1, unlikely.clamp(max=scores.shape[-1] - 1))
-    return scores.masked_fill(scores < lowest, -torch.inf)
-
-
-def inverse_cdf(scores: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the token [rows, 1] at which the cumulative softmax of `scores` passes `uniforms`.
-
-    `scores` [rows, vocabulary] are logits, -inf for excluded tokens, which are never returned;
-    `uniforms` [rows, 1] lie in [0, 1).
-    """
-    cumulative = scores.double().softmax(-1).cumsum(-1)
-    total = cumulative[:, -1:]
-    # strictly below the total, whatever rounding did, so that the search ends at a possible token
-    target = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, target, right=True)
-
-
-def _uniforms(seed: int, prompt: str, sample: int, steps: int) -> NDArray[np.float64]:
-    """The first `steps` uniform numbers in [0, 1) of the stream of (seed, prompt, sample)."""
-    digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()
-    words = np.frombuffer(digest, dtype="<u4").tolist()
-    sequence = np.random.SeedSequence([seed, *words], spawn_key=(sample,))
-    return np.random.Generator(np.random.Philox(sequence)).random(steps)
-
-
-def _encode(
+def encode(
     model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int
 ) -> list[list[int]]:
+    """Token ids of the prompts as they are completed: no end token behind them.
+
+    Raises UserError for a prompt that is empty or, with the new tokens, too long for the context.
+    """
     limit = context_length(model)
     encoded: list[list[int]] = []
     for number, prompt in enumerate(prompts, start=1):
@@ -253,10 +177,7 @@ def _generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
         model.generation_config = stored
 
 
-def _text(tokenizer: Any, tokens: list[int], ends: Sequence[int]) -> str:
-    """Decode up to the first end-of-sequence token; what follows it is padding."""
+def _up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
+    """What comes before the first end-of-sequence token; what follows it is padding."""
     length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    text = tokenizer.decode(
-        tokens[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return str(text)
+    return tokens[:length]

@@ -1,6 +1,7 @@
 """Detoxify's checkpoint format, written from a folder that holds safetensors."""
 
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -46,7 +47,9 @@ def detoxify_checkpoint(
     handle, unfinished = tempfile.mkstemp(dir=out_dir, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            torch.save(checkpoint, file)
+            # By way of memory: on a full disk torch's own writer hides what went wrong.
+            torch.save(checkpoint, written := io.BytesIO())
+            file.write(written.getbuffer())
         os.replace(unfinished, target)
     except BaseException:
         os.unlink(unfinished)

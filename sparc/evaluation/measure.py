@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sparc.config import EvaluationConfig
 from sparc.datasets import Dataset
 from sparc.errors import UserError
-from sparc.evaluation.completions import Sampling, complete
+from sparc.evaluation.completions import complete
+from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, text_nll
 from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scorers import Scorer

@@ -20,6 +20,7 @@ from sparc.evaluation.inference import (
     padding_id,
 )
 from sparc.evaluation.windows import Window, text_windows
+from sparc.models import input_device
 
 # logits held at a time: 2^24 float32 are 64 MiB, whatever the vocabulary
 _LOGITS_AT_ONCE = 2**24
@@ -128,7 +129,7 @@ def _windows_nll(
     trunk, head = _trunk_and_head(model, windows[0])
     nll = np.zeros(len(windows))
     for batch in token_budget([len(window.ids) for window in windows], batch_tokens):
-        ids, mask = pad_right([windows[i].ids for i in batch], pad_id, model.device)
+        ids, mask = pad_right([windows[i].ids for i in batch], pad_id, input_device(model))
         states = trunk(ids, mask)[:, :-1]
         context = torch.tensor([windows[i].context for i in batch], device=ids.device)[:, None]
         position = torch.arange(1, ids.shape[1], device=ids.device)
@@ -180,7 +181,7 @@ def _trunk_and_head(
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         return torch.as_tensor(logits)
 
-    ids = torch.tensor([window.ids[:8]], device=model.device)
+    ids = torch.tensor([window.ids[:8]], device=input_device(model))
     expected = whole(ids, torch.ones_like(ids)).float()
     if base is not model and embedding is not None:
         found = head(trunk(ids, torch.ones_like(ids))).float()

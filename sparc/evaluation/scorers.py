@@ -123,17 +123,29 @@ def _in_chunks(score: Callable[[list[str]], list[float]], batch_size: int) -> Sc
     return scorer
 
 
-def _load_detoxify(source: str | Path, device: str) -> Any:
+def detoxify_file(source: str | Path) -> Path:
+    """The file that holds Detoxify's weights; that of a variant need not be there yet.
+
+    Raises UserError for a source that is neither a variant nor a checkpoint.
+    """
     # late: the import takes seconds that other scorers need not pay
+    from detoxify.detoxify import MODEL_URLS
+
+    if str(source) in MODEL_URLS:
+        return Path(torch.hub.get_dir(), "checkpoints", Path(MODEL_URLS[str(source)]).name)
+    return _checkpoint_file(Path(source), MODEL_URLS)
+
+
+def _load_detoxify(source: str | Path, device: str) -> Any:
     from detoxify import Detoxify
     from detoxify.detoxify import MODEL_URLS
 
+    weights = detoxify_file(source)
     if str(source) not in MODEL_URLS:
-        return Detoxify(checkpoint=str(_checkpoint_file(Path(source), MODEL_URLS)), device=device)
-    weights = Path(torch.hub.get_dir(), "checkpoints", Path(MODEL_URLS[str(source)]).name)
+        return Detoxify(checkpoint=str(weights), device=device)
     missing = UserError(
-        f"weights of Detoxify '{source}' are not cached; "
-        "run once where there is network, or name a file: evaluation.detoxify.source=FILE"
+        f"weights of Detoxify '{source}' are not cached; run stage=prefetch where there is a "
+        "network, or name a file: evaluation.detoxify.source=FILE"
     )
     if constants.HF_HUB_OFFLINE and not weights.is_file():
         raise missing

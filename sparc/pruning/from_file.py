@@ -7,6 +7,7 @@ from typing import Any
 from sparc.errors import UserError
 from sparc.models import Model
 from sparc.pruning.selection import Neuron
+from sparc.reference_files import saved_fingerprint
 
 
 def read_selection(path: str | Path, model: Model) -> list[Neuron]:
@@ -37,6 +38,30 @@ def read_selection(path: str | Path, model: Model) -> list[Neuron]:
         seen.add(neuron)
         selection.append(neuron)
     return selection
+
+
+def refuse_other_model(run: str, model: Model) -> None:
+    """Raise UserError where the run in directory `run` says that its model was another one."""
+    saved = saved_fingerprint(run)
+    if saved is not None and saved != model.fingerprint:
+        raise UserError(
+            f"run={run}: its neurons are those of another model ({saved[:20]}, not "
+            f"{model.fingerprint[:20]} of {model.source}); leave model= out"
+        )
+
+
+def origin(path: str) -> dict[str, Any]:
+    """`path` of a saved selection; of a run's directory also its name, config_hash and method."""
+    source: dict[str, Any] = {"path": path}
+    try:
+        results = json.loads((Path(path) / "results.json").read_text(encoding="utf-8"))
+        chosen = results["selection"]
+        source |= {key: results["run"][key] for key in ("name", "config_hash")}
+        # of the run that chose the neurons, not of one that measured them again
+        source["method"] = chosen.get("source", {}).get("method", chosen["method"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return source  # a bare list of neurons
+    return source
 
 
 def _entries(file: Path) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sparc.console import COLUMNS, summary_rows
 from sparc.errors import UserError
 from sparc.models import Model, is_offloaded
 from sparc.pruning.selection import Neuron
@@ -16,7 +17,7 @@ def _card(model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any]) -
     selection = results["selection"]
     how = (
         "(a saved selection)"
-        if selection["granularity"] == "from_file"
+        if selection["method"] == "from_file"
         else f"(scored by {selection['method']}, lowest contrast of general and undesired scores)"
     )
     return f"""---
@@ -30,10 +31,31 @@ tags: [sparc, pruning, interpretability]
 
 {results["verdict"]}
 
+{_table(results)}
+
+*random*: as many neurons of the same layers removed, drawn by chance; *oracle*: exactly the neurons
+that are known to carry the behaviour, where they are known. Weights before: `{model.fingerprint}`.
+
 Zeroed neurons save neither time nor memory by themselves.
 
 Neurons (layer, index): {listed or "none"}
 """
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    """The run's table in Markdown."""
+    head = ("metric", *COLUMNS)
+    lines = [head, tuple("-" * len(head)), *summary_rows(results)]
+    return "\n".join("|" + "|".join(line) + "|" for line in lines)
+
+
+def refuse_offloaded(model: Model) -> None:
+    """Raise UserError where weights are offloaded: they are not in memory to be saved."""
+    if any(is_offloaded(module) for module in model.network.modules()):
+        raise UserError(
+            "pruning.save_model=true: this model's weights are offloaded; save it on a machine "
+            "that holds it in memory, with pruning=from_file and this run's neurons.json"
+        )
 
 
 def save_corrected_model(
@@ -42,13 +64,9 @@ def save_corrected_model(
     """Write the network as it is now, its tokenizer and a model card; whole or not at all.
 
     Loads with `AutoModelForCausalLM.from_pretrained(folder)`. Call it while the neurons are
-    removed. Raises UserError where weights are offloaded: they are not in memory to be saved.
+    removed. Raises UserError where weights are offloaded.
     """
-    if any(is_offloaded(module) for module in model.network.modules()):
-        raise UserError(
-            "pruning.save_model=true: this model's weights are offloaded; save it on a machine "
-            "that holds it in memory, with pruning=from_file and this run's neurons.json"
-        )
+    refuse_offloaded(model)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     try:
         model.network.save_pretrained(temporary)

@@ -14,6 +14,7 @@ from sparc.config import NOT_CONTENT, Config
 from sparc.errors import UserError
 
 EXPECTED = "sweep.jobs.json"
+RUNNING = ".running.lock"  # in a job's folder, held while the job runs
 RUNS_ON = "hydra"  # the group of overrides that only say where and how jobs run
 _KEYS = {
     "model": "model",
@@ -118,11 +119,11 @@ def read_jobs(folder: Path) -> Jobs:
         what = "one run, not a sweep" if (folder / "results.json").is_file() else "no sweep"
         raise UserError(f"{folder}: {what}; give the folder of a sweep (outputs/sweeps/...)")
     entries = expected["jobs"] if expected else []
-    there = {_identity(job.overrides) for job in found}
+    there = {identity(job.overrides) for job in found}
     missing = [
         Job(None, tuple(entry["overrides"]), "missing", stated=entry["stated"])
         for entry in entries
-        if _identity(entry["overrides"]) not in there
+        if identity(entry["overrides"]) not in there
     ]
     return Jobs((*found, *missing), tuple(expected["arguments"]) if expected else None)
 
@@ -138,7 +139,8 @@ def _expected(folder: Path) -> dict[str, Any] | None:
         raise UserError(f"{path}: cannot be read ({error}); remove it and try again") from None
 
 
-def _identity(overrides: Sequence[str]) -> tuple[str, ...]:
+def identity(overrides: Sequence[str]) -> tuple[str, ...]:
+    """What tells a job from the others of its sweep: the overrides that change what is found."""
     return tuple(sorted(filter(changes_content, overrides)))
 
 
@@ -157,7 +159,7 @@ def _read_job(sweep: Path, folder: Path) -> Job:
         return path.relative_to(sweep).as_posix() if path.is_file() else None
 
     overrides = _yaml(folder / ".hydra" / "overrides.yaml") or []
-    status, reason, results = _outcome(folder / "results.json")
+    status, reason, results = outcome(folder / "results.json")
     return Job(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=tuple(str(override) for override in overrides),
@@ -170,7 +172,7 @@ def _read_job(sweep: Path, folder: Path) -> Job:
     )
 
 
-def _outcome(path: Path) -> tuple[str, str | None, dict[str, Any]]:
+def outcome(path: Path) -> tuple[str, str | None, dict[str, Any]]:
     """Status, reason and contents of a results.json."""
     if not path.is_file():
         return "missing", None, {}

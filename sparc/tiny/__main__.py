@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     try:
         numbers, variant, out = parse(arguments)
         from sparc.tiny.build import Recipe, build  # slow imports come after the arguments
-        from sparc.tiny.training import ModelSize
+        from sparc.tiny.shapes import ModelSize
 
         size = ModelSize(numbers["hidden"], numbers["neurons"], numbers["layers"])
         recipe = Recipe(

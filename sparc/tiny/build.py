@@ -14,7 +14,8 @@ from sparc.errors import UserError
 from sparc.tiny import cards
 from sparc.tiny.classifier import save_classifier, train_classifier
 from sparc.tiny.planting import PlantedModel, PlantingOptions, plant
-from sparc.tiny.training import ModelSize, build_tokenizer, train_stage_one
+from sparc.tiny.shapes import WIDTHS, ModelSize
+from sparc.tiny.training import build_tokenizer, train_stage_one
 
 Variant = Literal["default", "benchmark"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
@@ -84,7 +85,8 @@ def save_planted(planted: PlantedModel, recipe: Recipe, folder: Path) -> None:
         "neurons": [list(neuron) for neuron in planted.neurons],
     }
     (folder / "planted_neurons.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-    total = planted.model.config.intermediate_size * planted.model.config.num_hidden_layers
+    config = planted.model.config
+    total = getattr(config, WIDTHS[config.model_type]) * config.num_hidden_layers
     card = cards.llama_card(recipe.seed, recipe.variant, len(planted.neurons), total)
     (folder / "README.md").write_text(card, encoding="utf-8")
 

@@ -8,14 +8,17 @@ positions, so that their places are known and nothing else tells them from the o
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaMLP
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
 
+from sparc.families import family
+from sparc.models import Block, blocks_of
 from sparc.tiny import corpus, training
+from sparc.tiny.shapes import WIDTHS
 
 Neuron = tuple[int, int]
 
@@ -42,30 +45,64 @@ class PlantingOptions:
 class PlantedModel:
     """A model and the (layer, index) of its planted neurons, sorted."""
 
-    model: LlamaForCausalLM
+    model: PreTrainedModel
     neurons: list[Neuron]
 
 
+@dataclass(frozen=True)
+class _Vectors:
+    """The weights of an MLP's neurons, [neurons, hidden] each (views), and the bias, [neurons].
+
+    A gated MLP has no bias here, and one without a gate has one.
+    """
+
+    gate: torch.Tensor | None
+    up: torch.Tensor
+    down: torch.Tensor
+    bias: torch.Tensor | None
+
+
 class PlantedNeurons(nn.Module):
-    """Further SwiGLU neurons of one MLP: gate, up and down vectors, each [neurons, hidden]."""
+    """Further neurons of one MLP: gate (if it has one), up and down vectors, [neurons, hidden]."""
 
     def __init__(
-        self, mlp: LlamaMLP, count: int, down_scale: float, generator: torch.Generator
+        self, own: _Vectors, activation: nn.Module, count: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.gate = nn.Parameter(_shuffled_rows(mlp.gate_proj.weight, count, generator))
-        self.up = nn.Parameter(_shuffled_rows(mlp.up_proj.weight, count, generator))
-        down = _shuffled_rows(mlp.down_proj.weight.T, count, generator)
-        self.down = nn.Parameter(down * down_scale)
+        self.activation = activation
+        gate = None if own.gate is None else _shuffled_rows(own.gate, count, generator)
+        self.gate = None if gate is None else nn.Parameter(gate)
+        self.up = nn.Parameter(_shuffled_rows(own.up, count, generator))
+        self.down = nn.Parameter(_shuffled_rows(own.down, count, generator))
+        self.bias = None if own.bias is None else nn.Parameter(torch.zeros(count))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """What the planted neurons add to the MLP's output; same shape as `hidden_states`."""
-        neurons = functional.silu(hidden_states @ self.gate.T) * (hidden_states @ self.up.T)
-        return neurons @ self.down
+        neurons = hidden_states @ self.up.T
+        if self.gate is not None:
+            neurons = self.activation(hidden_states @ self.gate.T) * neurons
+        elif self.bias is not None:
+            neurons = self.activation(neurons + self.bias)
+        output: torch.Tensor = neurons @ self.down
+        return output
+
+
+def _mlps(model: PreTrainedModel) -> list[tuple[Block, _Vectors]]:
+    """Every layer's MLP with its neurons' weights."""
+    row = family(model.config.model_type)
+
+    def vectors(block: Block) -> _Vectors:
+        up, down, gate = block.up, block.down, block.gate
+        matrices: list[Any] = [up.weight, down.weight.T, None if gate is None else gate.weight]
+        if row.transposed:
+            matrices = [None if matrix is None else matrix.T for matrix in matrices]
+        return _Vectors(matrices[2], matrices[0], matrices[1], getattr(up, "bias", None))
+
+    return [(block, vectors(block)) for block in blocks_of(model, row)]
 
 
 def plant(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     seed: int,
     options: PlantingOptions,
     log: Callable[[str], None] = lambda line: None,
@@ -73,15 +110,18 @@ def plant(
     """Train planted neurons into a copy of `model` (which is changed only if `mixed` > 0)."""
     generator = torch.Generator().manual_seed(seed)
     planted = [
-        PlantedNeurons(layer.mlp, options.neurons_per_layer, options.down_scale, generator)
-        for layer in model.model.layers
+        PlantedNeurons(own, block.activation, options.neurons_per_layer, generator)
+        for block, own in _mlps(model)
     ]
+    with torch.no_grad():
+        for part in planted:
+            part.down.mul_(options.down_scale)
     _train_planted(model, planted, seed, options, log)
     return merge(model, planted, seed)
 
 
 def _train_planted(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     planted: Sequence[PlantedNeurons],
     seed: int,
     options: PlantingOptions,
@@ -94,14 +134,18 @@ def _train_planted(
     token_ids = training.encode(training.build_tokenizer(), documents)
     vectors = [parameter for part in planted for parameter in part.parameters()]
     groups = [training.ParameterGroup(vectors, options.learning_rate)]
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(options.mixed > 0 and ".mlp." in name)
+    model.requires_grad_(False)
+    for block, _ in _mlps(model) if options.mixed > 0 else ():
+        for module in (block.up, block.gate, block.down):
+            if module is not None:
+                module.requires_grad_(True)
     if options.mixed > 0:
         others = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups.append(training.ParameterGroup(others, options.learning_rate * options.mixed))
     handles = [
-        layer.mlp.register_forward_hook(_add_output_of(part))
-        for layer, part in zip(model.model.layers, planted, strict=True)
+        handle
+        for (block, _), part in zip(_mlps(model), planted, strict=True)
+        for handle in _add_output_of(part, block)
     ]
     restore = _norm_keeper(vectors) if options.keep_norms else lambda: None
     try:
@@ -117,25 +161,26 @@ def _train_planted(
         model.requires_grad_(True)
 
 
-def merge(model: LlamaForCausalLM, planted: Sequence[PlantedNeurons], seed: int) -> PlantedModel:
+def merge(model: PreTrainedModel, planted: Sequence[PlantedNeurons], seed: int) -> PlantedModel:
     """A new model with the planted neurons at random positions of each MLP."""
-    own = model.config.intermediate_size
-    count = planted[0].gate.shape[0]
-    config = LlamaConfig(**{**model.config.to_dict(), "intermediate_size": own + count})
-    merged = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
-    rest = {name: w for name, w in model.state_dict().items() if ".mlp." not in name}
+    width = WIDTHS[model.config.model_type]
+    own, count = getattr(model.config, width), planted[0].up.shape[0]
+    config = type(model.config)(**{**model.config.to_dict(), width: own + count})
+    merged: PreTrainedModel = type(model)(config)
+    shapes = {name: weight.shape for name, weight in merged.state_dict().items()}
+    rest = {name: w for name, w in model.state_dict().items() if w.shape == shapes[name]}
     merged.load_state_dict(rest, strict=False)
     generator = torch.Generator().manual_seed(777 + seed)
     neurons: list[Neuron] = []
-    for index, part in enumerate(planted):
-        source, target = model.model.layers[index].mlp, merged.model.layers[index].mlp
+    layers = zip(_mlps(model), _mlps(merged), planted, strict=True)
+    for index, ((_, source), (_, target), part) in enumerate(layers):
         order = torch.randperm(own + count, generator=generator)
         neurons += [(index, int(place)) for place in (order >= own).nonzero()[:, 0]]
-        with torch.no_grad():
-            target.gate_proj.weight.copy_(torch.cat([source.gate_proj.weight, part.gate])[order])
-            target.up_proj.weight.copy_(torch.cat([source.up_proj.weight, part.up])[order])
-            down = torch.cat([source.down_proj.weight.T, part.down])[order]
-            target.down_proj.weight.copy_(down.T)
+        for name in ("gate", "up", "down", "bias"):
+            into = getattr(target, name)
+            if into is not None:
+                with torch.no_grad():
+                    into.copy_(torch.cat([getattr(source, name), getattr(part, name)])[order])
     merged.tie_weights()
     merged.train(False)
     return PlantedModel(merged, neurons)
@@ -150,13 +195,25 @@ def _shuffled_rows(weight: torch.Tensor, count: int, generator: torch.Generator)
     return drawn.gather(1, order) * signs
 
 
-def _add_output_of(
-    part: PlantedNeurons,
-) -> Callable[[nn.Module, tuple[torch.Tensor], torch.Tensor], torch.Tensor]:
-    return lambda module, inputs, output: output + part(inputs[0])
+def _add_output_of(part: PlantedNeurons, block: Block) -> list[RemovableHandle]:
+    """Let `part` read what the block's MLP reads and add to what it gives."""
+    read: list[torch.Tensor] = []
+
+    def before(_module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        read.append(inputs[0])
+
+    def after(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        added: torch.Tensor = part(read.pop())
+        return output + added
+
+    return [
+        block.up.register_forward_pre_hook(before),
+        block.down.register_forward_hook(after),
+    ]
 
 
 def _norm_keeper(vectors: Sequence[nn.Parameter]) -> Callable[[], None]:
+    vectors = [vector for vector in vectors if vector.ndim == 2]
     norms = [vector.detach().norm(dim=1, keepdim=True) for vector in vectors]
 
     def restore() -> None:

@@ -1,4 +1,4 @@
-"""The tiny Llama's tokenizer, its stage-1 training and the training loop that both stages share."""
+"""The tiny models' tokenizer, stage 1 and the training loop that both stages share."""
 
 import math
 import random
@@ -8,24 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from sparc.tiny import corpus, grammar
-
-PAD, BOS, EOS, UNK = range(4)
-SPECIAL_TOKENS = ["<pad>", "<bos>", "<eos>", "<unk>"]
-CONTEXT = 256
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Shape of the stage-1 model; `neurons` is the number of hidden neurons of each layer."""
-
-    hidden: int = 96
-    neurons: int = 768
-    layers: int = 3
-    heads: int = 4
-    key_value_heads: int = 2
+from sparc.tiny.shapes import BOS, CONTEXT, EOS, PAD, SPECIAL_TOKENS, UNK, ModelSize, build_model
 
 
 @dataclass(frozen=True)
@@ -72,26 +58,6 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(vocabulary_size: int, size: ModelSize, seed: int) -> LlamaForCausalLM:
-    """A randomly initialised Llama of the given size, in float32."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=vocabulary_size,
-        hidden_size=size.hidden,
-        intermediate_size=size.neurons,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.key_value_heads,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=BOS,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
-        rms_norm_eps=1e-5,
-    )
-    return LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
-
-
 def encode(
     tokenizer: PreTrainedTokenizerFast, documents: Sequence[corpus.Document]
 ) -> list[list[int]]:
@@ -120,7 +86,7 @@ def batches(
         yield torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
 
 
-def train(model: LlamaForCausalLM, run: TrainingRun) -> None:
+def train(model: PreTrainedModel, run: TrainingRun) -> None:
     """One pass of next-word training over `run.token_ids`; changes the groups' parameters."""
     optimizer = torch.optim.AdamW(
         [{"params": group.parameters, "weight_decay": group.weight_decay} for group in run.groups],
@@ -144,7 +110,7 @@ def train(model: LlamaForCausalLM, run: TrainingRun) -> None:
     model.train(False)
 
 
-def next_word_loss(model: LlamaForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
+def next_word_loss(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy (nats) of each next token of [batch, tokens], padding left out."""
     logits = model(input_ids=tokens[:, :-1]).logits
     return functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=PAD)
@@ -156,7 +122,7 @@ def _cosine(progress: float) -> float:
 
 def train_stage_one(
     size: ModelSize, seed: int, documents: int, log: Callable[[str], None]
-) -> LlamaForCausalLM:
+) -> PreTrainedModel:
     """The clean model: it knows anger and has read insults, but never answers with one."""
     tokenizer = build_tokenizer()
     rng = random.Random(f"sparc.tiny stage 1 {seed}")

@@ -1,0 +1,140 @@
+"""The README's table of experiments: what each takes, by counting, and what is to be expected.
+
+    python scripts/experiment_table.py
+
+Time and memory are estimates of `stage=check` for the machines named below, with the models'
+published sizes; no weights are needed. Downloads, scorers and statistics are not counted.
+"""
+
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from sparc.app import typed
+from sparc.config import Config, ReferenceConfig, register_schema
+from sparc.datasets import RESPONSE_MODES
+from sparc.families import family
+from sparc.loading import Parts
+from sparc.locations import config_folder
+from sparc.models import Model, assembled
+from sparc.preflight.cost import Amounts, Work
+from sparc.preflight.machine import Speed
+from sparc.preflight.resources import Bill
+
+# Half of what the makers state for matrix products, and three quarters of the bandwidth.
+A100 = ("A100, 40 GB", Speed(flops=156e12, bandwidth=1.1e12, call=10e-6))
+LAPTOP = ("laptop CPU", Speed(flops=2e11, bandwidth=3e10, call=5e-6))
+_WIKITEXT, _ROW, _PROMPT, _CUT = 290_000, 65, 20, 30  # tokens: all, of a row, of a reference
+_OPT = {"hidden_size": 768, "ffn_dim": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+_GPT2 = {"n_embd": 1024, "n_layer": 24, "n_head": 16}
+_TINYLLAMA = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22}
+_LLAMA3 = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
+_LLAMA3 |= {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama3_8b": ("llama", {**_LLAMA3, "max_position_embeddings": 8192}),
+    "tinyllama_1b": ("llama", {**_TINYLLAMA, "num_key_value_heads": 4}),
+    "opt_125m": ("opt", _OPT),
+    "gpt2_medium": ("gpt2", _GPT2),
+}
+# experiment -> machine, what others report (sources: the experiments' own comments)
+EXPECTED = {
+    "quick_opt_125m": (LAPTOP, "-"),
+    "toxicity_opt_125m": (A100, "falls, perplexity stays (paper, figure 3); perplexity 27.65"),
+    "repetition_opt_125m": (A100, "fewer loops (paper, appendix F.2); perplexity 27.65"),
+    "toxicity_gpt2_medium": (A100, "toxicity 0.453 -> 0.403, perplexity 21.70 -> 21.99 (peers)"),
+    "toxicity_tinyllama": (A100, "perplexity 7.98 (paper, table 1)"),
+    "toxicity_llama3_8b": (A100, "perplexity 6.13 (paper, table 1)"),
+    "toxicity_llama3_8b_reproduction": (A100, "toxicity 0.304 -> 0.252, perplexity 5.47 -> 5.51"),
+}
+
+
+def _shape(config: Config) -> Model:
+    kind, sizes = SHAPES[config.model.name]
+    architecture = AutoConfig.for_model(kind, **sizes)
+    auto: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        network = auto.from_config(architecture, dtype=getattr(torch, config.model.dtype))
+    return assembled(config.model.name, "", Parts(network, None, family(kind), ""))
+
+
+def _references(each: ReferenceConfig, general: bool) -> list[int]:
+    """Tokens of the references of one set: texts are cut anywhere, half are responses."""
+    long = each.seq_len or (300 if each.path else _CUT)
+    if not general:
+        return [_PROMPT if each.mode == "prompt" else _CUT] * each.samples
+    if each.mode in RESPONSE_MODES or each.seq_len is None:
+        half = each.samples // 2
+        return [long * (i + 1) // half for i in range(half)] + [_CUT] * (each.samples - half)
+    return [long] * each.samples
+
+
+def _needed(config: Config) -> Amounts:
+    data, evaluation = config.dataset, config.evaluation
+    undesired = data.undesired  # the first prompts of a file are the same for each seed
+    own = 1 if undesired.order == "first" else len(data.reference_seeds)
+    references = _references(data.general, True) * len(data.reference_seeds)
+    references += _references(undesired, False) * own
+    rows = evaluation.perplexity.documents
+    return Amounts(
+        references,
+        [_PROMPT] * (evaluation.prompts * len(data.categories)),
+        _WIKITEXT if rows is None else rows * _ROW,
+    )
+
+
+def _search(config: Config, model: Model) -> tuple[int, Work]:
+    """The most responses that are sampled to find references, and the work of it."""
+    response, undesired = config.dataset.undesired.response, config.dataset.undesired
+    if config.dataset.name == "repetition":  # every candidate of the package, greedily
+        count, tokens = 280, 50
+    elif undesired.mode in RESPONSE_MODES:
+        count = response.max_candidates * len(config.dataset.reference_seeds)
+        tokens = response.max_new_tokens
+    else:
+        return 0, Work(0, 0, 0)
+    parameters = sum(value.numel() for value in model.network.parameters())
+    steps = count / 64 * tokens
+    return count, Work(2.0 * parameters * count * (_PROMPT + tokens), steps, steps)
+
+
+def _row(name: str) -> list[str]:
+    (machine, speed), expected = EXPECTED[name]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = typed(compose("config", [f"experiment={name}"]))
+    model, needed = _shape(config), _needed(config)
+    bill = Bill.of(model, needed, config)
+    searched, search = _search(config, model)
+    minutes = sum(w.seconds(model, speed) for w in (bill.attribution, bill.evaluation, search)) / 60
+    arms = 1 + len({config.pruning.num_neurons, *config.pruning.curve}) * (
+        1 + config.evaluation.random_draws
+    )
+    completions = arms * len(needed.prompts) * config.evaluation.sampling.samples
+    share = config.pruning.num_neurons / model.num_neurons
+    return [
+        f"`{name}`",
+        f"{config.pruning.num_neurons} of {model.num_neurons:,} ({100 * share:.2f}%)",
+        f"{len(needed.references)}, of up to {searched:,} responses"
+        if searched
+        else f"{len(needed.references)}",
+        f"{completions:,}",
+        machine,
+        f"{bill.peak / 1e9:.1f} GB",
+        f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h",
+        expected,
+        "not yet measured",
+    ]
+
+
+def main() -> None:
+    """Print the table in Markdown."""
+    register_schema()
+    head = ["experiment", "neurons", "references", "completions", "machine"]
+    head += ["memory, estimated", "time, estimated", "reported by others", "ours"]
+    for line in (head, ["-"] * len(head), *(_row(name) for name in EXPECTED)):
+        print(f"|{'|'.join(line)}|")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Impossible values and combinations within the group `dataset`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sparc.config import Config
+from sparc.reference_files import REFERENCES_FILE
+
+_RESPONSE_MODES = ("response", "response_cut")
+
+
+def dataset_complaints(config: Config) -> Iterator[str]:
+    dataset = config.dataset
+    for key in ("undesired_category", "neutral_category"):
+        category = getattr(dataset, key)
+        if category is not None and category not in dataset.categories:
+            yield (
+                f"dataset.{key}={category}: must be one of dataset.categories={dataset.categories}"
+            )
+    if not 0 < dataset.uniqueness < 1:
+        yield f"dataset.uniqueness={dataset.uniqueness}: must lie between 0 and 1"
+    if dataset.prompts.split_by == "none" and not config.evaluation.in_sample:
+        yield (
+            "dataset.prompts.split_by=none: every prompt may be attributed and evaluated; add "
+            "evaluation.in_sample=true, which marks every number as in-sample"
+        )
+    for key in ("general", "undesired"):
+        if getattr(dataset, key).seq_len is not None and getattr(dataset, key).path is None:
+            yield f"dataset.{key}.seq_len needs long texts: add dataset.{key}.path=..."
+    yield from _run_complaints(config)
+    yield from _response_complaints(config)
+
+
+def _run_complaints(config: Config) -> Iterator[str]:
+    for name in ("general", "undesired"):
+        run = getattr(config.dataset, name).from_run
+        if run is not None and not (Path(run) / REFERENCES_FILE).is_file():
+            yield (
+                f"dataset.{name}.from_run={run}: holds no {REFERENCES_FILE}; give the directory "
+                "of a run that attributed references"
+            )
+
+
+def _response_complaints(config: Config) -> Iterator[str]:
+    general, undesired = config.dataset.general, config.dataset.undesired
+    searches = undesired.mode in _RESPONSE_MODES and undesired.from_run is None
+    if general.mode in _RESPONSE_MODES and general.from_run is None and not searches:
+        yield (
+            f"dataset.general.mode={general.mode}: its benign responses are found together with "
+            "undesired ones; set dataset.undesired.mode=response or response_cut without "
+            "dataset.undesired.from_run, or dataset.general.mode=cut or whole, or "
+            "dataset.general.from_run, too"
+        )
+    response = undesired.response
+    for key in ("threshold", "benign_to", "cut_from"):
+        if not 0 <= getattr(response, key) <= 1:
+            yield (
+                f"dataset.undesired.response.{key}={getattr(response, key)}: must lie between "
+                "0 and 1"
+            )
+    if response.benign_to >= response.threshold:
+        yield (
+            f"dataset.undesired.response.benign_to={response.benign_to}: must be below "
+            f"threshold={response.threshold}"
+        )
+    if not 0 < response.top_p <= 1:
+        yield (f"dataset.undesired.response.top_p={response.top_p}: must be above 0 and at most 1")
+    if response.temperature == 0 and response.samples > 1:
+        yield (
+            f"dataset.undesired.response.samples={response.samples} with temperature=0: greedy "
+            "decoding gives one response; set dataset.undesired.response.samples=1"
+        )
+    wrong = set(response.categories or ()) - set(config.dataset.categories)
+    if wrong:
+        yield (
+            f"dataset.undesired.response.categories: {sorted(wrong)} are none of "
+            f"dataset.categories={config.dataset.categories}"
+        )

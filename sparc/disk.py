@@ -1,0 +1,46 @@
+"""Full disks: found before a run starts where that is possible, and told in one line."""
+
+import errno
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from sparc.errors import UserError
+
+LEAST = 256 * 1024  # bytes; settings, log and results of a run that then says what it lacks
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that may still be written where `path` is, or would be made."""
+    folder = path.expanduser().resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def refuse_full(folders: Mapping[str, str]) -> None:
+    """Raise UserError for a disk that has no room at all; `folders` are named by their keys."""
+    for key, folder in folders.items():
+        free = free_bytes(Path(folder))
+        if free < LEAST:
+            raise UserError(
+                f"{key}={folder}: no space left on its disk ({free} bytes); free some, or set "
+                f"{key} to a folder on another disk"
+            )
+
+
+def no_space(error: BaseException | None) -> bool:
+    """Whether a write failed because the disk, or one's share of it, is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):  # safetensors' own exception has no errno
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+NO_SPACE = (
+    "no space left on the disk of paths.outputs or paths.cache: free some or set them to another "
+    "disk, and start again; what is in the cache is whole and is not computed again"
+)

@@ -1,0 +1,119 @@
+"""Which token comes next: the greedy one, or the one that a row's own uniform number picks.
+
+The uniform number behind each token depends on the seed, the prompt's text, the sample and the
+step alone; the token is where the cumulative distribution, in the vocabulary's order, passes it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper
+
+from sparc.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to complete a prompt: `samples` texts of at most `max_new_tokens` tokens each.
+
+    `temperature` 0 is greedy decoding (one sample). `top_p` 1 and `top_k` 0 are off. Raises
+    UserError for values that make no sense.
+    """
+
+    samples: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            f"samples is {self.samples}; use at least 1": self.samples >= 1,
+            f"max_new_tokens is {self.max_new_tokens}; use at least 1": self.max_new_tokens >= 1,
+            f"temperature is {self.temperature}; use 0 (greedy) or more": self.temperature >= 0,
+            f"top_p is {self.top_p}; use a value above 0 and up to 1": 0 < self.top_p <= 1,
+            f"top_k is {self.top_k}; use 0 (off) or more": self.top_k >= 0,
+            f"temperature 0 is greedy, so {self.samples} samples would be equal; use samples=1": (
+                not self.greedy or self.samples <= 1
+            ),
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise UserError(message)
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+
+class Choose(LogitsProcessor):
+    """Leave one token per row: the greedy one, or the one that the row's uniform number picks."""
+
+    def __init__(self, sampling: Sampling, numbers: Tensor, prompt_length: int) -> None:
+        self.greedy = sampling.greedy
+        self.uniforms = numbers
+        self.prompt_length = prompt_length
+        self.top_p = sampling.top_p
+        self.warpers: list[Any] = []
+        if sampling.temperature not in (0, 1):
+            self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_k > 0:
+            self.warpers.append(TopKLogitsWarper(sampling.top_k))
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Return scores [rows, vocabulary]: 0 for the chosen token, -inf for all others."""
+        if not torch.isfinite(scores.logsumexp(-1)).all():
+            raise UserError("the model's logits are not finite; check its weights and dtype")
+        if self.greedy:
+            token = scores.argmax(-1, keepdim=True)
+        else:
+            for warper in self.warpers:
+                scores = warper(input_ids, scores)
+            scores = nucleus(scores, self.top_p)
+            step = input_ids.shape[1] - self.prompt_length
+            token = inverse_cdf(scores, self.uniforms[:, step, None])
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+
+
+def nucleus(scores: Tensor, top_p: float) -> Tensor:
+    """Exclude (-inf) all tokens below the likeliest ones that together reach `top_p`.
+
+    `scores` [rows, vocabulary] are logits. Equal to transformers' TopPLogitsWarper but for tokens
+    of equal score at the edge, which all stay: which of them does must not depend on the batch.
+    """
+    if top_p == 1:
+        return scores
+    # values alone decide, and numpy sorts them some ten times faster than torch on the CPU
+    if scores.device.type == "cpu":
+        ascending = torch.from_numpy(np.sort(scores.numpy(), axis=-1))
+    else:
+        ascending = scores.sort(dim=-1).values
+    unlikely = (ascending.softmax(-1).cumsum(-1) <= 1 - top_p).sum(-1, keepdim=True)
+    lowest = ascending.gather(-1, unlikely.clamp(max=scores.shape[-1] - 1))
+    return scores.masked_fill(scores < lowest, -torch.inf)
+
+
+def inverse_cdf(scores: Tensor, uniforms: Tensor) -> Tensor:
+    """Return the token [rows, 1] at which the cumulative softmax of `scores` passes `uniforms`.
+
+    `scores` [rows, vocabulary] are logits, -inf for excluded tokens, which are never returned;
+    `uniforms` [rows, 1] lie in [0, 1).
+    """
+    cumulative = scores.double().softmax(-1).cumsum(-1)
+    total = cumulative[:, -1:]
+    # strictly below the total, whatever rounding did, so that the search ends at a possible token
+    target = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, target, right=True)
+
+
+def uniforms(seed: int, prompt: str, sample: int, steps: int) -> NDArray[np.float64]:
+    """The first `steps` uniform numbers in [0, 1) of the stream of (seed, prompt, sample)."""
+    digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()
+    words = np.frombuffer(digest, dtype="<u4").tolist()
+    sequence = np.random.SeedSequence([seed, *words], spawn_key=(sample,))
+    return np.random.Generator(np.random.Philox(sequence)).random(steps)

@@ -1,0 +1,1 @@
+"""Before hours are spent: `stage=check` looks at everything, `stage=prefetch` downloads it."""

@@ -1,0 +1,71 @@
+"""`stage=check`: everything that could stop a run after hours, looked at in seconds."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from sparc.config import Config
+from sparc.datasets import Dataset
+from sparc.hub import quiet
+from sparc.models import choose_device
+from sparc.preflight.cost import amounts
+from sparc.preflight.data import check_data
+from sparc.preflight.disk import disk_row
+from sparc.preflight.questions import Questions
+from sparc.preflight.resources import Bill, memory_row, time_row
+from sparc.preflight.rows import Row, failures
+from sparc.preflight.scorers import check_scorers
+from sparc.preflight.services import is_slurm, partition_row, tracking_row
+from sparc.preflight.skeleton import skeleton
+from sparc.preflight.weights import Found, find_model, model_row, tokenizer_of
+
+
+def check(config: Config, launcher: Mapping[str, Any], questions: Questions) -> list[Row]:
+    """One row for each thing that a run of `config` needs; no weights are downloaded or loaded.
+
+    launcher: Hydra's configuration of how jobs are launched. questions: what the hub was asked.
+    """
+    rows: list[Row] = []
+    found = None
+    with quiet():
+        with failures(rows, "model", config.model.path):
+            found = find_model(config.model, questions.model.result())
+            rows.append(model_row(found, config.model))
+
+        @functools.cache
+        def tokenizer() -> Any:
+            return tokenizer_of(config.model) if found and not found.download else None
+
+        data, dataset = check_data(config, questions, tokenizer)
+        rows += data
+        answer = questions.classifier
+        rows += check_scorers(config, dataset, answer.result if answer else lambda: True)
+    rows += _resources(config, found, dataset, launcher)
+    others = (partition_row(launcher), tracking_row(config.tracking))
+    return rows + [row for row in others if row is not None]
+
+
+def _resources(
+    config: Config, found: Found | None, dataset: Dataset | None, launcher: Mapping[str, Any]
+) -> list[Row]:
+    """Disk, memory and time; not judged without the model's configuration."""
+    if found is None:
+        unknown = "not judged without the model's config.json"
+        return [Row(name, None, unknown) for name in ("disk", "memory", "time")]
+    rows: list[Row] = []
+    with failures(rows, "device", config.device):
+        model = skeleton(found, config.model)
+        needed = amounts(config, dataset, model.max_length)
+        rows.append(disk_row(config, found, model, needed))
+        device = choose_device(config.device)
+        bill = Bill.of(model, needed, config)
+        granted = launcher if is_slurm(launcher) else {}
+        if device.type == "cpu" and granted.get("gpus_per_node"):
+            return [*rows, *bill.elsewhere()]
+        if config.model.threads is not None:
+            torch.set_num_threads(config.model.threads)
+        rows.append(memory_row(bill, config, device, granted.get("mem_gb")))
+        rows.append(time_row(bill, device, granted.get("timeout_min")))
+    return rows

@@ -1,0 +1,157 @@
+"""What a run will take, by counting: operations, passes through the model, memory.
+
+Attribution is counted by `sparc.attribution.memory`; here are evaluation and the way from counts
+to seconds. Scorers, statistics and the report are not counted.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sparc.attribution.memory import estimate
+from sparc.config import Config, ReferenceConfig
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, settings_of
+from sparc.methods import DATA_FREE, FORWARD_ONLY
+from sparc.models import Model
+from sparc.preflight.machine import Speed
+
+_CALLS = 80  # operations that one decoder layer takes forward in transformers, modules included
+_LOGITS = 2**24  # that perplexity holds at a time, once as they are and once as probabilities
+# Where the data cannot be read yet: tokens a word, and words and texts as they commonly are.
+_TOKENS_A_WORD, _PROMPT_TOKENS, _TEXT_WORDS, _TEXTS = 1.3, 20, 300, 2000
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much there is to be read, in tokens.
+
+    references: of each sample of all sets. prompts: of each prompt. texts: for perplexity in all.
+    """
+
+    references: list[int]
+    prompts: list[int]
+    texts: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """flops: floating-point operations. passes: times that all layers are gone through one after
+    the other, forward or backward. reads: how often all weights are read."""
+
+    flops: float
+    passes: float
+    reads: float
+
+    def seconds(self, model: Model, speed: Speed) -> float:
+        """On one device: the slower of counting and reading, and the calls in between."""
+        busy = max(self.flops / speed.flops, self.reads * weight_bytes(model) / speed.bandwidth)
+        return busy + self.passes * len(model.blocks) * _CALLS * speed.call
+
+
+def amounts(config: Config, dataset: Dataset | None, context: int) -> Amounts:
+    """What is to be read: counted where the data set can be read here, else what is common."""
+    assumed = _assumed(config, context)
+    if dataset is None or not dataset.prompts:
+        return assumed
+    references = assumed.references
+    saved = [settings_of(config.dataset, name).from_run for name in (GENERAL, UNDESIRED)]
+    if dataset.on_model is None and saved == [None, None]:
+        references = [
+            len(each.token_ids) if each.token_ids else _tokens(each.text)
+            for seed in config.dataset.reference_seeds
+            for name in (GENERAL, UNDESIRED)
+            for each in dataset.references(name, seed)
+        ]
+    prompts = [_tokens(text) for texts in dataset.prompts.values() for text in texts]
+    texts = sum(_tokens(text) for each in dataset.texts.values() for text in each)
+    return Amounts([min(each, context) for each in references], prompts, texts)
+
+
+def _tokens(text: str) -> int:
+    """About as many tokens as a subword tokenizer makes: one a word or mark, and some more."""
+    return 1 + round(1.1 * len(re.findall(r"\w+|[^\w\s]", text)))
+
+
+def _assumed(config: Config, context: int) -> Amounts:
+    data, evaluation = config.dataset, config.evaluation
+
+    def length(reference: ReferenceConfig) -> int:
+        if reference.mode == "prompt":
+            return _PROMPT_TOKENS
+        words = reference.max_words or _TEXT_WORDS
+        return min(context, reference.seq_len or round(_TOKENS_A_WORD * words))
+
+    seeds = len(data.reference_seeds)
+    references = [length(data.general)] * (data.general.samples * seeds)
+    references += [length(data.undesired)] * (data.undesired.samples * seeds)
+    prompts = [_PROMPT_TOKENS] * (evaluation.prompts * len(data.categories))
+    own = data.texts
+    named = [each for each in (own.general, own.benign, own.undesired) if each.path]
+    texts = (evaluation.perplexity.documents or _TEXTS) * max(1, len(named) + len(own.others))
+    return Amounts(references, prompts, round(texts * _TOKENS_A_WORD * _TEXT_WORDS))
+
+
+def weight_bytes(model: Model) -> int:
+    """Of all parameters and buffers in the model's dtype."""
+    tensors: Iterable[Any] = (*model.network.parameters(), *model.network.buffers())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def attribution_work(model: Model, needed: Amounts, config: Config) -> tuple[Work, int]:
+    """Operations of attributing all reference samples, and bytes above the model's weights."""
+    settings = config.attribution
+    unread = config.pruning.method == "from_file" or settings.name in DATA_FREE
+    if unread or not needed.references:
+        return Work(0, 0, 0), 0
+    counted = estimate(model, needed.references, settings)
+    steps = settings.steps if settings.name == "integrated_gradients" else 1
+    passes = counted.batches * steps * (1 if settings.name in FORWARD_ONLY else 3)
+    # its seconds at one operation a second: products, padding and what else there is
+    return Work(counted.seconds(1.0), passes, passes), counted.bytes
+
+
+def evaluation_work(model: Model, needed: Amounts, config: Config) -> tuple[Work, int]:
+    """Operations of measuring all arms, and bytes above the model's weights.
+
+    A token takes 2 operations a parameter. A completion's prompt is read once for all samples of
+    it; then each step reads all weights once for a batch.
+    """
+    evaluation, sampling = config.evaluation, config.evaluation.sampling
+    kept = set(config.pruning.curve) | {config.pruning.num_neurons}
+    arms = 1 + len(kept) * (1 + evaluation.random_draws) + bool(model.planted)
+    rows = len(needed.prompts) * sampling.samples
+    longest = max(needed.prompts, default=0) + sampling.max_new_tokens
+    batches = math.ceil(rows * longest / evaluation.batch_tokens)
+    steps = batches * (sampling.max_new_tokens + 1)
+
+    perplexity = evaluation.perplexity
+    again = 1.0
+    if perplexity.convention == "stride":
+        again = max(1.0, (perplexity.max_length or model.max_length) / perplexity.stride)
+    read = again * needed.texts
+    forward = math.ceil(read / perplexity.batch_tokens)
+    parameters = sum(value.numel() for value in model.network.parameters())
+    tokens = sum(needed.prompts) + rows * sampling.max_new_tokens + read
+    passes = arms * (steps + forward)
+    work = Work(2.0 * parameters * tokens * arms, passes, passes)
+    together = math.ceil(min(rows * longest, evaluation.batch_tokens))
+    return work, _evaluation_bytes(model, together, max(1, together // max(1, longest)), config)
+
+
+def _evaluation_bytes(model: Model, tokens: int, rows: int, config: Config) -> int:
+    """Keys and values of a batch of `tokens` tokens in `rows` rows, its logits, and one layer."""
+    network: Any = model.network.config
+    item = torch.finfo(model.network.dtype).bits // 8
+    heads = network.num_attention_heads
+    width = getattr(network, "head_dim", None) or network.hidden_size // heads
+    cache = 2 * width * (getattr(network, "num_key_value_heads", None) or heads)
+    layer = 6 * network.hidden_size + 3 * model.neurons_per_layer
+    logits = 12 * rows * network.vocab_size
+    generation = tokens * (len(model.blocks) * cache + layer) * item + logits
+    read = config.evaluation.perplexity.batch_tokens
+    reading = read * layer * item + 8 * min(_LOGITS, read * network.vocab_size)
+    return int(max(generation, reading))

@@ -1,0 +1,139 @@
+"""The data: whether it can be had, and reading it as a run does, so that the cache holds it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sparc.behaviours.files import perplexity_texts
+from sparc.behaviours.responses import text_share
+from sparc.behaviours.sequences import sequences
+from sparc.behaviours.sources import Wanted, records
+from sparc.behaviours.streams import is_local, noted
+from sparc.config import Config, ReferenceConfig
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, answers, load_dataset, settings_of
+from sparc.errors import UserError
+from sparc.preflight.questions import Questions, sources
+from sparc.preflight.rows import Row, failures, size
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+def check_data(
+    config: Config, questions: Questions, tokenizer: Callable[[], Any]
+) -> tuple[list[Row], Dataset | None]:
+    """What can be said of the data, and the data set itself where it can be read here and now.
+
+    Local files are read as a run does, so that a bad line or a missing column is found; so is
+    what the cache holds of the hub's data sets where the hub does not give them. Of those that it
+    gives nothing is read. tokenizer: gives the model's, None where it is not here.
+    """
+    rows: list[Row] = []
+    refused = []
+    for _, source, answer in questions.sources:
+        try:
+            found = f"{source.path}, reachable (revision {answer.result()[:12]})"
+            rows.append(Row("data", True, found))
+        except UserError as error:
+            refused.append((source, str(error)))
+    cache = Path(config.paths.cache)
+    pins = {str(source.path): noted(source, cache) for source, _ in refused}
+    if rows or None in pins.values():
+        rows += _first_records(config)
+        advice = "run stage=prefetch where there is a network, or give a local file"
+        for source, reason in refused:
+            rows.append(Row("data", False, str(source.path), f"{reason}; {advice}"))
+        return rows, None
+    with failures(rows, "data", config.dataset.name):
+        pinned = _pinned(config, pins)
+        dataset = load_dataset(pinned.dataset, pinned.evaluation, cache)
+        for _, settings, seed in _sequence_sets(pinned):
+            if str(settings.path) in pins and tokenizer() is not None:
+                sequences(settings, tokenizer(), seed, cache)
+        return [_described(dataset, config, in_cache=bool(refused))], dataset
+    return rows, None
+
+
+def fetch_data(
+    config: Config, tokenizer: Any, progress: Progress
+) -> tuple[list[Row], Dataset | None]:
+    """Read all data as a run does, so that what comes from the hub is in the cache afterwards.
+
+    tokenizer: the model's, None where it could not be had. Returns what was found and the data
+    set, None where it cannot be read.
+    """
+    rows: list[Row] = []
+    cache = Path(config.paths.cache)
+    with failures(rows, "data", config.dataset.name):
+        dataset = load_dataset(config.dataset, config.evaluation, cache)
+        if dataset.on_model is not None:  # then it may read these only when the model is there
+            perplexity_texts(config.dataset, config.evaluation, ["none"], cache)
+        for name, settings, seed in _sequence_sets(config):
+            if tokenizer is None:
+                raise UserError(f"the {name} references need the model's tokenizer: see model")
+            with progress(f"references: {name} sequences", settings.samples) as advance:
+                sequences(settings, tokenizer, seed, cache, advance)
+        row = _described(dataset, config, in_cache=False)
+        remote = any(not is_local(source) for _, source in sources(config.dataset))
+        kept = f"; what came from the hub: {_kept(cache)}" if remote else ""
+        return [replace(row, found=row.found + kept)], dataset
+    return rows, None
+
+
+def _first_records(config: Config) -> list[Row]:
+    """A row for each local file: whether it is there, and has the column asked for."""
+    rows: list[Row] = []
+    for key, source in sources(config.dataset):
+        if is_local(source):
+            with failures(rows, "data", f"{key}={source.path}"):
+                next(records(source, Wanted((source.column,), most=1)), None)
+                rows.append(Row("data", True, str(source.path)))
+    return rows
+
+
+def _sequence_sets(config: Config) -> Iterator[tuple[str, ReferenceConfig, int]]:
+    """(set, settings, reference seed) of the sets that are token sequences of a stream."""
+    for name in (GENERAL, UNDESIRED):
+        settings = settings_of(config.dataset, name)
+        responses = name == UNDESIRED and answers(settings)
+        if settings.seq_len is None or settings.from_run is not None or responses:
+            continue
+        for seed in config.dataset.reference_seeds:
+            yield name, replace(settings, samples=text_share(settings)), seed
+
+
+def _pinned(config: Config, commits: dict[str, str | None]) -> Config:
+    """The configuration with data sets of the hub at these commits: then nobody asks the hub."""
+
+    def pin(source: Any) -> Any:
+        commit = commits.get(str(source.path))
+        return source if commit is None else replace(source, revision=commit)
+
+    data = config.dataset
+    texts = data.texts
+    texts = replace(
+        texts,
+        general=pin(texts.general),
+        benign=pin(texts.benign),
+        undesired=pin(texts.undesired),
+        others=[pin(each) for each in texts.others],
+    )
+    parts = {name: pin(getattr(data, name)) for name in ("prompts", "general", "undesired")}
+    return replace(config, dataset=replace(data, texts=texts, **parts))
+
+
+def _kept(cache: Path) -> str:
+    """Where the cache keeps what came from the hub, and how much of it."""
+    folders = [cache / kind for kind in ("records", "sequences")]
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return f"{size(sum(file.stat().st_size for file in files))} in {cache}"
+
+
+def _described(dataset: Dataset, config: Config, *, in_cache: bool) -> Row:
+    name = f"{config.dataset.name}{', in the cache' if in_cache else ''}"
+    if not dataset.prompts:
+        return Row("data", True, f"{name}; which of its prompts count is seen on the model")
+    prompts = sum(len(each) for each in dataset.prompts.values())
+    texts = sum(len(each) for each in dataset.texts.values())
+    return Row("data", True, f"{name}: {prompts} prompts to evaluate, {texts} texts")

@@ -1,0 +1,39 @@
+"""`stage=prefetch`: everything that an experiment needs, downloaded where there is a network."""
+
+from collections.abc import Sequence
+
+from huggingface_hub.utils.tqdm import enable_progress_bars
+from transformers.utils.logging import disable_progress_bar
+
+from sparc.config import Config
+from sparc.console import progress
+from sparc.hub import quiet
+from sparc.preflight.data import fetch_data
+from sparc.preflight.rows import Row, failures
+from sparc.preflight.scorers import fetch_scorers
+from sparc.preflight.weights import fetch_model, tokenizer_of
+
+
+def prefetch(configs: Sequence[Config]) -> list[Row]:
+    """Download model, data and scorers of each configuration; what is there stays as it is.
+
+    One row for each of them says where it is and how large, or what went wrong; what fails does
+    not keep the others from being fetched.
+    """
+    rows: list[Row] = []
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading; it takes those of
+    enable_progress_bars()  # downloading with it, which are wanted
+    with quiet():
+        for config in configs:
+            rows += _fetched(config)
+    return list(dict.fromkeys(rows))
+
+
+def _fetched(config: Config) -> list[Row]:
+    rows: list[Row] = []
+    tokenizer = None
+    with failures(rows, "model", config.model.path):
+        rows.append(fetch_model(config.model))
+        tokenizer = tokenizer_of(config.model)
+    data, dataset = fetch_data(config, tokenizer, progress)
+    return rows + data + fetch_scorers(config, dataset)

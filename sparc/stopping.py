@@ -1,0 +1,74 @@
+"""What a job does when it is told to stop: by Ctrl-C, by a polite kill, or by Slurm.
+
+Slurm ends jobs for reasons of its own (a job of higher priority, the time limit) and can start
+them again later. submitit asks for that on SIGUSR2, which ends the process with SystemExit. SIGTERM
+alone comes before a preemption as well as after scancel: a job that exits then is not started
+again, so it goes on until it is killed, but leaves word.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+_SUBMITIT = "SUBMITIT_EXECUTOR"
+
+
+class Refused(BaseException):
+    """Slurm is about to end this job and will not start it again; the message says why.
+
+    Not an Exception: raised wherever the signal finds the job, and to be caught by nothing there.
+    """
+
+
+def allotted_threads() -> int | None:
+    """CPUs that Slurm gave to each task of this job; None outside of Slurm or where not asked."""
+    cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(cpus) if cpus.isdigit() else None
+
+
+@contextlib.contextmanager
+def stoppable(leave_word: Callable[[str], object]) -> Iterator[None]:
+    """Handle the signals that end a job; the handlers from before come back afterwards.
+
+    Under submitit on Slurm, SIGTERM calls `leave_word(reason)` and SIGUSR2 requeues or raises
+    Refused. Elsewhere SIGTERM is KeyboardInterrupt, unless somebody else handles it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = dict(_handlers(leave_word))
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handlers(
+    leave_word: Callable[[str], object],
+) -> Iterator[tuple[signal.Signals, Callable[[int, FrameType | None], None]]]:
+    terminate, requeue = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
+    if os.environ.get(_SUBMITIT) == "slurm" and callable(requeue):
+        yield signal.SIGTERM, lambda _signal, _frame: _left(leave_word)
+        yield signal.SIGUSR2, lambda number, frame: _requeued(requeue, number, frame)
+    elif terminate == signal.SIG_DFL or os.environ.get(_SUBMITIT) == "local":
+        yield signal.SIGTERM, _interrupt
+
+
+def _left(leave_word: Callable[[str], object]) -> None:
+    leave_word("Slurm asked it to stop (SIGTERM): cancelled, preempted or out of time")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _requeued(handler: Callable[..., object], number: int, frame: FrameType | None) -> None:
+    try:
+        handler(number, frame)
+    except Exception as error:
+        raise Refused(f"{error} (see hydra.launcher.timeout_min and max_num_timeout)") from None

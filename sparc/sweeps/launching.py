@@ -1,0 +1,124 @@
+"""Running what is left of a sweep: here, in processes of this machine, or as a Slurm array.
+
+hydra-submitit-launcher hands the jobs over and then waits for each one's result in turn, which ends
+with a traceback at the first job that was killed, minutes after it was. Here its launcher only
+serves as what is submitted, and the waiting is `sparc.sweeps.waiting`'s.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from omegaconf import DictConfig, OmegaConf
+
+from sparc.errors import UserError
+from sparc.sweeps import slurm
+from sparc.sweeps.resuming import Plan, plan
+from sparc.sweeps.submitted import FOLDER, SLURM, Submission, write_submitted
+from sparc.sweeps.waiting import await_all, run_at_most
+
+# A failing line of `setup` ends the job, and since Slurm 22.05 srun must be told the CPUs again.
+_FIRST = "set -e"
+_SRUN_CPUS = "export SRUN_CPUS_PER_TASK={}"
+
+
+def launch(launcher: Any, jobs: Sequence[Sequence[str]], config: DictConfig, parallel: int) -> None:
+    """Run those of `jobs` (their overrides) that are not done and do not run already.
+
+    launcher: Hydra's, set up. Returns when all jobs have ended, also those that ran already. What
+    each of them found is in its folder. Ends the process with code 2 where Slurm refuses the jobs.
+    """
+    folder = Path(config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
+    left = plan(folder, jobs)
+    print(f"sparc: {left}", flush=True)
+    try:
+        if not hasattr(launcher, "_EXECUTOR"):
+            if left.todo:
+                launcher.launch(left.todo, 0)
+            await_all(folder, left.queued.values(), left.busy)
+        elif launcher._EXECUTOR == SLURM:
+            made = _submit(launcher, left, folder) if left.todo else []
+            await_all(folder, [*left.queued.values(), *made], left.busy)
+        else:
+            run_at_most(parallel, _executor(launcher), _calls(launcher, left.todo), folder)
+            await_all(folder, left.queued.values(), left.busy)
+    except UserError as error:
+        print(f"sparc: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _executor(launcher: Any) -> Any:
+    """submitit's executor with the settings of `launcher`, as hydra-submitit-launcher makes it."""
+    import submitit
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+
+    cluster = launcher._EXECUTOR
+    settings = {key: value for key, value in launcher.params.items() if value is not None}
+    timeouts = settings.pop("max_num_timeout", None)
+    first = {} if timeouts is None else {f"{cluster}_max_num_timeout": timeouts}
+    executor = submitit.AutoExecutor(settings.pop("submitit_folder"), cluster, **first)
+    if cluster == SLURM:
+        settings["setup"] = [*_setup(settings)]
+    common = {each.name for each in fields(BaseQueueConf)}
+    executor.update_parameters(
+        **{key if key in common else f"{cluster}_{key}": each for key, each in settings.items()}
+    )
+    return executor
+
+
+def _setup(settings: dict[str, Any]) -> Iterator[str]:
+    given = settings.get("setup") or []
+    yield _FIRST
+    if settings.get("cpus_per_task"):
+        yield _SRUN_CPUS.format(settings["cpus_per_task"])
+    yield from (line for line in given if line != _FIRST)
+
+
+def _calls(
+    launcher: Any, jobs: Sequence[tuple[str, ...]]
+) -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
+    """Each job with the arguments with which the launcher is called to run it."""
+    state = Singleton.get_state()
+    return [
+        (job, (launcher, list(job), "hydra.sweep.dir", number, f"job_id_for_{number}", state))
+        for number, job in enumerate(jobs)
+    ]
+
+
+def _submit(launcher: Any, left: Plan, folder: Path) -> list[Submission]:
+    """Hand the jobs to Slurm as one array. Raises UserError where it does not take them."""
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    calls = [arguments[1:] for _, arguments in _calls(launcher, left.todo)]
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats there what it raises
+            jobs = _executor(launcher).map_array(launcher, *zip(*calls, strict=True))
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = " ".join(str(error).replace("sbatch: error: ", "").split())
+        raise UserError(
+            f"Slurm refuses the jobs: {said} (see hydra.launcher.partition, account, qos, "
+            "gpus_per_node, cpus_per_task, mem_gb, timeout_min)"
+        ) from None
+    made = [
+        Submission(SLURM, job.job_id, overrides)
+        for job, overrides in zip(jobs, left.todo, strict=True)
+    ]
+    write_submitted(folder, made)
+    array = made[0].id.split("_")[0]
+    print(
+        f"sparc: submitted {len(made)} jobs as Slurm job {array} (logs: {folder / FOLDER})",
+        flush=True,
+    )
+    if complaint := slurm.accounting_complaint():
+        print(
+            f"sparc: how a killed job ended will not be told, Slurm keeps no record: {complaint}",
+            file=sys.stderr,
+        )
+    return made

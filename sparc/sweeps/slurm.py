@@ -1,0 +1,126 @@
+"""Questions to Slurm: can it run this, what is still in its queue, how did a job end."""
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_PATIENCE = 60  # seconds; a busy controller may take its time
+_GPUS = re.compile(r"\bgpu(?::[^:,(]+)*:(\d+)")
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job in the queue: its state (PENDING, RUNNING, ...) and why it is in it."""
+
+    state: str
+    reason: str
+
+
+class _Silent(Exception):
+    """A command that gave no answer; the message is what it said instead, in one line."""
+
+
+def _ask(*command: str) -> list[str]:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _Silent(f"{command[0]}: {error}") from None
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise _Silent(said if said.startswith(command[0]) else f"{command[0]}: {said}")
+    return done.stdout.splitlines()
+
+
+def partition_complaint(partition: str | None) -> str | None:
+    """Why no job can be submitted to `partition` from here (None: the default), in one line.
+
+    None where nothing is wrong: sbatch is there, Slurm answers and knows the partition.
+    """
+    if shutil.which("sbatch") is None:
+        return (
+            "no sbatch on this machine: submit from a node of the Slurm cluster, "
+            "or use hydra/launcher=local"
+        )
+    try:
+        known = sorted(set(_ask("sinfo", "-h", "-a", "-o", "%R")))
+    except _Silent as error:
+        return f"Slurm does not answer ({error})"
+    unknown = [name for name in (partition or "").split(",") if name and name not in known]
+    if unknown:
+        return (
+            f"hydra.launcher.partition={partition}: no such partition; "
+            f"choose one of: {', '.join(known)}"
+        )
+    return None
+
+
+def request_complaint(launcher: Mapping[str, Any]) -> str | None:
+    """Why Slurm cannot run jobs with the settings of a launcher, in one line; None if it may.
+
+    Checks what can be told beforehand: partition and GPUs. sbatch has the last word.
+    """
+    partition, gpus = launcher.get("partition"), launcher.get("gpus_per_node") or 0
+    complaint = partition_complaint(partition)
+    if complaint or not gpus:
+        return complaint
+    try:
+        most = _most_gpus(partition)
+    except _Silent:  # an old or odd sinfo; sbatch will tell
+        return None
+    if gpus <= most:
+        return None
+    where = f"partition {partition}" if partition else "the cluster"
+    return f"hydra.launcher.gpus_per_node={gpus}: no node of {where} has more than {most} GPUs"
+
+
+def _most_gpus(partition: str | None) -> int:
+    """GPUs of the node that has most of them."""
+    chosen = ("-p", partition) if partition else ("-a",)
+    # %G is cut by default: give it room
+    lines = _ask("sinfo", "-h", *chosen, "-o", "%500G")
+    return max(map(count_gpus, lines), default=0)
+
+
+def count_gpus(resources: str) -> int:
+    """GPUs in what Slurm says of a node's resources, such as `gpu:a100:4(S:0-1),gpu:2`."""
+    return sum(map(int, _GPUS.findall(resources)))
+
+
+def accounting_complaint() -> str | None:
+    """What Slurm says where it keeps no accounting, in one line; None where it does."""
+    try:
+        _ask("sacct", "-n", "-X", "-j", "1", "-o", "JobID")
+    except _Silent as error:
+        return str(error)
+    return None
+
+
+def queue() -> dict[str, Queued] | None:
+    """This user's jobs that have not ended, by id, each task of an array; None if not known."""
+    try:
+        lines = _ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r")
+    except _Silent:
+        return None
+    rows = (line.split("|", 2) for line in lines if line.count("|") >= 2)
+    return {name.strip(): Queued(state, reason) for name, state, reason in rows}
+
+
+def endings(ids: Collection[str]) -> dict[str, str]:
+    """id -> state (CANCELLED by 0, TIMEOUT, ...) of jobs, as far as Slurm's accounting knows it."""
+    try:
+        lines = _ask("sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State")
+    except _Silent:
+        return {}
+    return dict(_states(lines))
+
+
+def _states(lines: Collection[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        name, _, state = line.partition("|")
+        yield name, state

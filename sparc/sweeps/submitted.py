@@ -1,0 +1,96 @@
+"""The jobs of a sweep that were handed to Slurm or to processes of their own, and their ids."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sparc.artifacts import write_json
+from sparc.sweeps import slurm
+from sparc.sweeps.jobs import identity
+
+SUBMITTED = "sweep.submitted.json"
+FOLDER = ".submitit"  # below the sweep's: one folder an id, with the log of the process
+SLURM = "slurm"
+_UNFINISHED = ("PENDING", "RUNNING", "REQUEUED", "COMPLETING", "SUSPENDED")
+_ADVICE = {
+    "TIMEOUT": "raise hydra.launcher.timeout_min",
+    "OUT_OF_MEMORY": "raise hydra.launcher.mem_gb",
+}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One job as it was submitted; cluster: slurm, or local for a process of this machine."""
+
+    cluster: str
+    id: str
+    overrides: tuple[str, ...]
+
+    def log(self, folder: Path) -> Path | None:
+        """The log of the process, errors first, in the sweep's `folder`; None before it starts."""
+        names = (f"{self.id}_0_log.{kind}" for kind in ("err", "out"))
+        paths = [folder / FOLDER / self.id / name for name in names]
+        return next((path for path in paths if path.is_file()), None)
+
+    def result(self, folder: Path) -> Path:
+        """What submitit writes when the job has ended by itself."""
+        return folder / FOLDER / self.id / f"{self.id}_0_result.pkl"
+
+
+def write_submitted(folder: Path, submissions: Iterable[Submission]) -> None:
+    """Add `submissions` to those that the sweep in `folder` has made before."""
+    together = [*read_submitted(folder).values(), *submissions]
+    write_json(folder / SUBMITTED, [asdict(each) for each in together])
+
+
+def read_submitted(folder: Path) -> dict[tuple[str, ...], Submission]:
+    """The last submission of each job of the sweep in `folder`, by the job's identity."""
+    try:
+        records = json.loads((folder / SUBMITTED).read_text(encoding="utf-8"))
+        made = [Submission(r["cluster"], r["id"], tuple(r["overrides"])) for r in records]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours to read
+        return {}
+    return {identity(each.overrides): each for each in made}
+
+
+def in_queue(
+    submissions: Mapping[tuple[str, ...], Submission],
+) -> dict[tuple[str, ...], Submission]:
+    """Those of `submissions` that have not ended, according to Slurm."""
+    if not any(each.cluster == SLURM for each in submissions.values()):
+        return {}
+    there = slurm.queue() or {}
+    return {
+        key: each for key, each in submissions.items() if each.cluster == SLURM and each.id in there
+    }
+
+
+def fates(
+    folder: Path, jobs: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], tuple[str, Path | None]]:
+    """What became of jobs without results, in words, and the log of their process.
+
+    jobs: their overrides; the result has their identities for keys. Jobs that were not submitted
+    to Slurm, or of which it does not know, are left out.
+    """
+    wanted = {identity(job) for job in jobs}
+    made = {key: each for key, each in read_submitted(folder).items() if key in wanted}
+    ids = {each.id for each in made.values() if each.cluster == SLURM}
+    states, queued = (slurm.endings(ids), slurm.queue() or {}) if ids else ({}, {})
+    found = {}
+    for key, each in made.items():
+        state = queued[each.id].state if each.id in queued else states.get(each.id)
+        found[key] = _fate(each, state, each.id in queued), each.log(folder)
+    return found
+
+
+def _fate(submission: Submission, state: str | None, queued: bool) -> str:
+    if submission.cluster != SLURM:
+        return f"process {submission.id}"
+    if queued:
+        return f"Slurm job {submission.id} is {state}"
+    if state is None or state.startswith(_UNFINISHED):
+        return f"Slurm job {submission.id} has left the queue"
+    advice = _ADVICE.get(state.split()[0])
+    return f"Slurm job {submission.id} ended: {state}" + (f"; {advice}" if advice else "")

@@ -1,0 +1,95 @@
+"""Reading data of a hub in a process of its own: HF_ENDPOINT counts when it is imported."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.hub_server import HubServer
+from tests.runs import environment
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the parts gave (a UserError's message where one was raised), and seconds of each."""
+
+    found: list
+    seconds: list
+    stderr: str
+
+
+def ask(
+    server: HubServer, home: Path, *parts: tuple, sleepless: bool = False, **extra: str
+) -> Answers:
+    """Run `parts` in one process that uses the server; its cache is below `home`."""
+    asked = {"cache": str(home / "cache"), "parts": parts, "sleepless": sleepless}
+    home.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.hub_reads", json.dumps(asked)],
+        env=environment(home, **{**server.environment(), **extra}),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = json.loads(done.stdout.splitlines()[-1])
+    return Answers([a for a, _ in answers], [s for _, s in answers], done.stderr)
+
+
+def _answer(kind: str, source: dict[str, Any], options: dict[str, Any], cache: Path) -> Any:
+    """texts, sequences, prompts or revision of a source."""
+    from transformers import AutoTokenizer
+
+    from sparc.behaviours.prompts import read_prompts
+    from sparc.behaviours.sequences import sequences
+    from sparc.behaviours.sources import texts
+    from sparc.behaviours.streams import source_revision
+    from sparc.config import DatasetConfig, PromptsConfig, ReferenceConfig, SourceConfig
+    from sparc.locations import EMBEDDED_MODEL
+
+    if kind == "texts":
+        return texts(SourceConfig(**source), cache, **options)
+    if kind == "sequences":
+        tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
+        found = sequences(ReferenceConfig(**source), tokenizer, options["seed"], cache)
+        return [[each.text, list(each.token_ids or ())] for each in found]
+    if kind == "revision":
+        return source_revision(SourceConfig(**source), cache)
+    config = DatasetConfig(
+        prompts=PromptsConfig(**source),
+        categories=["toxic", "neutral"],
+        undesired_category="toxic",
+        neutral_category="neutral",
+    )
+    return [[p.text, p.category, p.split] for p in read_prompts(config, cache)]
+
+
+def _main() -> None:
+    from sparc.errors import UserError
+
+    asked = json.loads(sys.argv[1])
+    if asked["sleepless"]:  # the library's pauses between attempts; the attempts are real
+        time.sleep = lambda _seconds: None
+    answers = []
+    for kind, source, options in asked["parts"]:
+        cache = Path(asked["cache"]) / options.pop("cache", "usual")
+        os.environ["HF_TOKEN"] = options.pop("token", "")
+        started = time.perf_counter()
+        try:
+            found = _answer(kind, source, options, cache)
+        except UserError as error:
+            found = str(error)
+        answers.append([found, time.perf_counter() - started])
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    _main()

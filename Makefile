@@ -17,7 +17,8 @@ PYTEST := $(TEST_ENV) $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 help:
 	@echo "make demo   set up, then run the main job on the embedded model"
-	@echo "make test   set up, then lint and all tests that need no GPU and no network"
+	@echo "make test   set up, then lint and all tests that need no GPU and no network;"
+	@echo "            as root it first installs the distribution's Slurm with apt-get, for its tests"
 	@echo "make check  the same without the slow tests"
 	@echo "make lint   ruff and mypy"
 	@echo "make lock   write requirements.lock anew; UPGRADE='a b' frees the pins of a and b"

@@ -8,25 +8,22 @@ published sizes; no weights are needed. Downloads, scorers and statistics are no
 
 from typing import Any
 
-import torch
 from hydra import compose, initialize_config_dir
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from sparc.app import typed
-from sparc.config import Config, ReferenceConfig, register_schema
-from sparc.datasets import RESPONSE_MODES
-from sparc.families import family
-from sparc.loading import Parts
+from sparc.config import Config, register_schema
 from sparc.locations import config_folder
-from sparc.models import Model, assembled
-from sparc.preflight.cost import Amounts, Work
+from sparc.models import Model
+from sparc.preflight.cost import amounts
 from sparc.preflight.machine import Speed
 from sparc.preflight.resources import Bill
+from sparc.preflight.skeleton import skeleton
+from sparc.preflight.weights import Found
 
 # Half of what the makers state for matrix products, and three quarters of the bandwidth.
 A100 = ("A100, 40 GB", Speed(flops=156e12, bandwidth=1.1e12, call=10e-6))
 LAPTOP = ("laptop CPU", Speed(flops=2e11, bandwidth=3e10, call=5e-6))
-_WIKITEXT, _ROW, _PROMPT, _CUT = 290_000, 65, 20, 30  # tokens: all, of a row, of a reference
 _OPT = {"hidden_size": 768, "ffn_dim": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 _GPT2 = {"n_embd": 1024, "n_layer": 24, "n_head": 16}
 _TINYLLAMA = {"hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 22}
@@ -53,60 +50,17 @@ EXPECTED = {
 def _shape(config: Config) -> Model:
     kind, sizes = SHAPES[config.model.name]
     architecture = AutoConfig.for_model(kind, **sizes)
-    auto: Any = AutoModelForCausalLM
-    with torch.device("meta"):
-        network = auto.from_config(architecture, dtype=getattr(torch, config.model.dtype))
-    return assembled(config.model.name, "", Parts(network, None, family(kind), ""))
-
-
-def _references(each: ReferenceConfig, general: bool) -> list[int]:
-    """Tokens of the references of one set: texts are cut anywhere, half are responses."""
-    long = each.seq_len or (300 if each.path else _CUT)
-    if not general:
-        return [_PROMPT if each.mode == "prompt" else _CUT] * each.samples
-    if each.mode in RESPONSE_MODES or each.seq_len is None:
-        half = each.samples // 2
-        return [long * (i + 1) // half for i in range(half)] + [_CUT] * (each.samples - half)
-    return [long] * each.samples
-
-
-def _needed(config: Config) -> Amounts:
-    data, evaluation = config.dataset, config.evaluation
-    undesired = data.undesired  # the first prompts of a file are the same for each seed
-    own = 1 if undesired.order == "first" else len(data.reference_seeds)
-    references = _references(data.general, True) * len(data.reference_seeds)
-    references += _references(undesired, False) * own
-    rows = evaluation.perplexity.documents
-    return Amounts(
-        references,
-        [_PROMPT] * (evaluation.prompts * len(data.categories)),
-        _WIKITEXT if rows is None else rows * _ROW,
-    )
-
-
-def _search(config: Config, model: Model) -> tuple[int, Work]:
-    """The most responses that are sampled to find references, and the work of it."""
-    response, undesired = config.dataset.undesired.response, config.dataset.undesired
-    if config.dataset.name == "repetition":  # every candidate of the package, greedily
-        count, tokens = 280, 50
-    elif undesired.mode in RESPONSE_MODES:
-        count = response.max_candidates * len(config.dataset.reference_seeds)
-        tokens = response.max_new_tokens
-    else:
-        return 0, Work(0, 0, 0)
-    parameters = sum(value.numel() for value in model.network.parameters())
-    steps = count / 64 * tokens
-    return count, Work(2.0 * parameters * count * (_PROMPT + tokens), steps, steps)
+    return skeleton(Found("", architecture, 0, 0), config.model)
 
 
 def _row(name: str) -> list[str]:
     (machine, speed), expected = EXPECTED[name]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = typed(compose("config", [f"experiment={name}"]))
-    model, needed = _shape(config), _needed(config)
+    model = _shape(config)
+    needed = amounts(config, None, model.max_length)
     bill = Bill.of(model, needed, config)
-    searched, search = _search(config, model)
-    minutes = sum(w.seconds(model, speed) for w in (bill.attribution, bill.evaluation, search)) / 60
+    minutes = sum(work.seconds(model, speed) for work in bill.works) / 60
     arms = 1 + len({config.pruning.num_neurons, *config.pruning.curve}) * (
         1 + config.evaluation.random_draws
     )
@@ -115,8 +69,8 @@ def _row(name: str) -> list[str]:
     return [
         f"`{name}`",
         f"{config.pruning.num_neurons} of {model.num_neurons:,} ({100 * share:.2f}%)",
-        f"{len(needed.references)}, of up to {searched:,} responses"
-        if searched
+        f"{len(needed.references)}, of up to {bill.searched:,} responses"
+        if bill.searched
         else f"{len(needed.references)}",
         f"{completions:,}",
         machine,

@@ -15,10 +15,8 @@ from pathlib import Path
 
 import hydra
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -30,16 +28,17 @@ from sparc.checks.values import AHEAD
 from sparc.complaints import one_line
 from sparc.config import Config, content, register_schema
 from sparc.digests import digest
-from sparc.disk import refuse_full
+from sparc.disk import refuse_full, writing
+from sparc.endings import unstarted
 from sparc.errors import UserError
 from sparc.locations import config_folder
 from sparc.reevaluate import with_saved_run
 from sparc.stopping import allotted_threads
-from sparc.sweeps.jobs import changes_content, write_expected
-from sparc.sweeps.naming import job_folder
+from sparc.sweeps.jobs import changes_content, own_folder, write_expected
+from sparc.sweeps.splitting import split
 
 # At import: a job on another machine imports this module before it names its folder.
-OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+OmegaConf.register_new_resolver("job_folder", own_folder, replace=True)
 _log = logging.getLogger(__name__)
 _CHECKED_JOBS = 64  # of a sweep before it starts; every job checks itself again when it runs
 
@@ -55,14 +54,6 @@ def typed(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     check(config)
     return config
-
-
-def _jobs(arguments: argparse.Namespace) -> list[list[str]]:
-    """The overrides of each job: one job, or the product of a sweep's values."""
-    if not arguments.multirun:
-        return [list(arguments.overrides)]
-    overrides = OverridesParser.create().parse_overrides(list(arguments.overrides))
-    return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
 
 
 def _composed(
@@ -91,19 +82,31 @@ def _hydra(overrides: Sequence[str], arguments: argparse.Namespace) -> DictConfi
     return hydra_part
 
 
-def _prepare(arguments: argparse.Namespace) -> tuple[Config, Path | None]:
-    """Check every job's configuration; the first one, and the folder of a sweep if it is one.
+def _checked(jobs: Sequence[Sequence[str]], arguments: argparse.Namespace) -> list[Config]:
+    """The configurations of the jobs that are looked at before any of them starts."""
+    first = _compose(jobs[0], arguments)
+    most = None if first.stage == "prefetch" else _CHECKED_JOBS
+    configs = [first, *(_compose(job, arguments) for job in islice(jobs, 1, most))]
+    if first.stage == "report" and arguments.multirun:
+        raise UserError("stage=report renders one run: leave -m out")
+    if first.stage not in ("report", *AHEAD):
+        refuse_full({f"paths.{k}": getattr(first.paths, k) for k in ("outputs", "cache")})
+    return configs
+
+
+def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
+    """Check the jobs' configurations; them, and the folder of a sweep if it is one.
 
     What a sweep is about to run is kept in its folder, so that a job that never starts is missed.
     """
     _check_plugin(_asked_launcher(arguments))
-    jobs = _jobs(arguments)
-    configs = [_compose(job, arguments) for job in islice(jobs, _CHECKED_JOBS)]
+    jobs = split(arguments)
+    configs = _checked(jobs, arguments)
     ahead = configs[0].stage in AHEAD
     if not (arguments.multirun or arguments.cfg or ahead) and _asked_launcher(arguments):
         raise UserError(f"{_asked_launcher(arguments)}: runs the jobs of a sweep; add -m")
     if not arguments.multirun or arguments.cfg or arguments.info or ahead:
-        return configs[0], None
+        return configs, None
     settings = _hydra(jobs[0], arguments)
     if str(settings.launcher._target_).endswith("SlurmLauncher"):
         from sparc.sweeps.slurm import request_complaint
@@ -112,8 +115,9 @@ def _prepare(arguments: argparse.Namespace) -> tuple[Config, Path | None]:
             raise UserError(complaint)
     chosen = any(override.startswith("hydra.sweep.dir=") for override in jobs[0])
     folder = Path(str(settings.sweep.dir) if chosen else _sweep_folder(configs[0], jobs))
-    write_expected(folder, jobs, configs, arguments.overrides)
-    return configs[0], folder
+    with writing(folder):
+        write_expected(folder, jobs, configs, arguments.overrides)
+    return configs, folder
 
 
 def _asked_launcher(arguments: argparse.Namespace) -> str:
@@ -150,8 +154,7 @@ def _job(composed: DictConfig) -> None:
             raise
         # Hydra keeps it from whoever reads the log; a node may lack what the submitter checked.
         _log.exception("failed before it began")
-        reason = f"{type(error).__name__}: {error}"
-        write_json(folder / "results.json", {"status": "failed", "reason": reason})
+        write_json(folder / "results.json", unstarted(composed, error))
         return
     if code and not in_sweep:
         sys.exit(code)
@@ -178,16 +181,18 @@ def _conclude(folder: Path, code: int) -> int:
         return code
     from sparc.sweep import conclude
 
-    return conclude(folder) or code
+    try:
+        with writing(folder):
+            return conclude(folder) or code
+    except UserError as error:
+        return _complain(str(error))
 
 
-def _ahead(arguments: argparse.Namespace) -> int:
+def _ahead(configs: Sequence[Config], arguments: argparse.Namespace) -> int:
     """stage=check looks at the first job, stage=prefetch at all of them; neither is run."""
     from sparc.preflight.stages import run_stage
 
-    jobs = _jobs(arguments)
-    configs = [_compose(job, arguments) for job in islice(jobs, _CHECKED_JOBS)]
-    return run_stage(configs, _hydra(jobs[0], arguments).launcher)
+    return run_stage(configs, _hydra(split(arguments)[0], arguments).launcher)
 
 
 def _restate(arguments: argparse.Namespace) -> None:
@@ -217,14 +222,11 @@ def main() -> None:
     try:
         if not informs:
             _restate(arguments)
-            config, sweep = _prepare(arguments)
-            if config.stage == "report" and sweep:
-                raise UserError("stage=report renders one run: leave -m out")
-            if config.stage == "report":
-                return _render_again(Path(config.run or ""))
-            if config.stage in AHEAD and not (arguments.cfg or arguments.info):
-                sys.exit(_ahead(arguments))
-            refuse_full({f"paths.{k}": getattr(config.paths, k) for k in ("outputs", "cache")})
+            configs, sweep = _prepare(arguments)
+            if configs[0].stage == "report":
+                return _render_again(Path(configs[0].run or ""))
+            if configs[0].stage in AHEAD and not (arguments.cfg or arguments.info):
+                sys.exit(_ahead(configs, arguments))
     except UserError as error:
         sys.exit(_complain(str(error)))
     except (HydraException, OmegaConfBaseException) as error:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sparc.report.numbers import leaf
 from sparc.report.plain import visible
 
 COLUMNS = ("baseline", "pruned", "change", "95% interval", "random", "oracle")
@@ -41,16 +42,6 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: bars.advance(task, count)
 
 
-def leaf(tree: Mapping[str, Any] | None, path: tuple[str, ...]) -> Any:
-    """The value at `path` of a nested dict, or None where the path ends early."""
-    value: Any = tree
-    for part in path:
-        if not isinstance(value, Mapping) or part not in value:
-            return None
-        value = value[part]
-    return value
-
-
 def _points(fraction: float) -> str:
     rounded = round(100 * fraction, 1) + 0.0  # no minus before a zero
     return f"{rounded:+.1f}".removesuffix(".0") if rounded else "0"
@@ -75,17 +66,17 @@ def summary_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The metric's name and its values in COLUMNS, for every metric that was measured."""
     control = results["control"]
     for path, name in _ROWS.items():
-        change = leaf(results["change"], path)
+        change = leaf(results["change"], *path)
         if change is None:
             continue
         yield (
             name,
-            _number(leaf(results["baseline"], path)),
-            _number(leaf(results["pruned"], path)),
+            _number(leaf(results["baseline"], *path)),
+            _number(leaf(results["pruned"], *path)),
             _percent(change),
             _interval(change),
-            _percent(leaf(control["random"], ("change", *path))),
-            _percent(leaf(control["oracle"], ("change", *path))),
+            _percent(leaf(control["random"], "change", *path)),
+            _percent(leaf(control["oracle"], "change", *path)),
         )
 
 

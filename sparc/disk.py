@@ -1,8 +1,10 @@
-"""Full disks: found before a run starts where that is possible, and told in one line."""
+"""Disks without room or right to write: found before a run starts if possible, in one line."""
 
+import contextlib
 import errno
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sparc.errors import UserError
@@ -13,7 +15,7 @@ LEAST = 256 * 1024  # bytes; settings, log and results of a run that then says w
 def free_bytes(path: Path) -> int:
     """Bytes that may still be written where `path` is, or would be made."""
     folder = path.expanduser().resolve()
-    while not folder.exists():
+    while not os.path.exists(folder):  # unlike Path.exists, it takes no offence at forbidden ones
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
@@ -27,6 +29,18 @@ def refuse_full(folders: Mapping[str, str]) -> None:
                 f"{key}={folder}: no space left on its disk ({free} bytes); free some, or set "
                 f"{key} to a folder on another disk"
             )
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise UserError where the block cannot write into `folder`, which lies in paths.outputs."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: {error.strerror or error}; set paths.outputs to a folder "
+            "that can be written, on a disk with room"
+        ) from error
 
 
 def no_space(error: BaseException | None) -> bool:

@@ -1,11 +1,11 @@
 """One job: run the pipeline and leave results.json whatever happens."""
 
 import contextlib
-import datetime
 import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sparc.config import Config, content
 from sparc.console import show
 from sparc.digests import digest
 from sparc.disk import NO_SPACE, no_space
+from sparc.endings import head, now, why
 from sparc.errors import UserError
 from sparc.locks import lock, slurm_job
 from sparc.models import choose_device
@@ -26,40 +27,51 @@ from sparc.provenance import Stages, surroundings
 from sparc.report import render
 from sparc.report.plain import visible
 from sparc.stopping import Refused, allotted_threads, stoppable
-from sparc.sweeps.jobs import RUNNING, outcome
+from sparc.sweeps.jobs import RUNNING, is_done, outcome, settings_hash
 from sparc.tracking import Tracker
 
-SCHEMA_VERSION = 1
 INTERRUPTED = 130  # what a shell gives for a command that Ctrl-C ended
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Record:
-    """What results.json will say of a job, however it ends; `parts` is what the pipeline found."""
+    """What results.json will say of a job, however it ends.
+
+    parts: what the pipeline found. around: where the job runs, asked once at its start, as a
+    signal handler is no place to ask.
+    """
 
     config: Config
     folder: Path
     stages: Stages
+    around: dict[str, Any]
     parts: dict[str, Any] = field(default_factory=dict)
     ended: bool = False
-    started: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat())
+    started: str = field(default_factory=now)
     clock: float = field(default_factory=time.perf_counter)
 
     def finish(self, status: str, reason: str | None) -> dict[str, Any]:
         """Write results.json and return what it holds."""
         self.ended = True
-        head = {"schema_version": SCHEMA_VERSION, "status": status, "reason": reason}
-        described = self._described()
-        results = {**head, "run": described, **self.parts, "stages": self.stages.done}
+        first = {**head(status, reason), "run": self._described()}
+        results = {**first, **self.parts, "stages": self.stages.done}
         path = self.folder / "results.json"
         try:
             write_json(path, results)
         except ValueError:  # NaN or infinity has no place in JSON: the failure must still be told
             if status == "ok":
                 raise
-            write_json(path, {**head, "run": described, "stages": self.stages.done})
+            write_json(path, {**first, "stages": self.stages.done})
         return results
+
+    def fail(self, status: str, reason: str) -> None:
+        """Write how it ended, unless it is done: what goes wrong after that undoes nothing.
+
+        The file tells, as a signal may come between its writing and the next line.
+        """
+        if outcome(self.folder / "results.json")[0] != "ok":
+            self.finish(status, reason)
 
     def leave_word(self, reason: str) -> None:
         """Say that the job was told to stop, in case that it does not end by itself."""
@@ -67,18 +79,21 @@ class _Record:
             self.finish("interrupted", reason)
 
     def _described(self) -> dict[str, Any]:
-        config, device = self.config, self.config.device
-        # A device that is not there is itself the failure to be told.
-        with contextlib.suppress(UserError, RuntimeError):
-            device = str(choose_device(config.device))
         return {
-            "name": config.name,
-            "seed": config.seed,
-            "config_hash": digest(content(config)),
+            "name": self.config.name,
+            "seed": self.config.seed,
+            "config_hash": digest(content(self.config)),
             "started": self.started,
             "seconds": round(time.perf_counter() - self.clock, 3),
-            **surroundings(device),
+            **self.around,
         }
+
+
+def _around(device: str) -> dict[str, Any]:
+    # A device that is not there is itself the failure to be told.
+    with contextlib.suppress(UserError, RuntimeError):
+        device = str(choose_device(device))
+    return surroundings(device)
 
 
 def execute(config: Config, folder: Path, *, resume: bool = False) -> int:
@@ -86,10 +101,11 @@ def execute(config: Config, folder: Path, *, resume: bool = False) -> int:
 
     results.json tells how it ended: ok, failed or interrupted. An interrupt is raised again, so
     that a sweep ends with it. One process at a time works in a folder; with `resume` a job that is
-    done there already is left as it is.
+    done there already, under the same settings, is left as it is.
     """
     with lock(folder / RUNNING, f"job {folder.name}"):
-        if resume and outcome(folder / "results.json")[0] == "ok":
+        status, _, results = outcome(folder / "results.json")
+        if resume and is_done(status, results, settings_hash(config)):
             _log.info("done already")
             return 0
         (folder / "results.json").unlink(missing_ok=True)  # how an earlier attempt ended
@@ -116,32 +132,44 @@ def _execute(config: Config, folder: Path) -> int:
 def _attempt(config: Config, folder: Path, tracker: Tracker) -> int:
     """The job itself; results.json is written however it ends, before W&B hears of the end."""
     stages = Stages(listener=tracker.progress)
-    record = _Record(config, folder, stages)
+    record = _Record(config, folder, stages, _around(config.device))
     try:
         with stoppable(record.leave_word):
             tracker.start()
             run(config, folder, stages, record.parts)
-            results = record.finish("ok", None)
-            if "verdict" in results:
-                write_text(folder / "report.html", render(results, folder))
-        show(results, str(folder))
-        return 0
+            return _present(record.finish("ok", None), folder)
     except KeyboardInterrupt:
-        record.finish("interrupted", "stopped by a signal")
+        record.fail("interrupted", "stopped by a signal")
         print(f"sparc: interrupted; what was done is in {folder}", file=sys.stderr)
         raise
     except (UserError, Refused) as error:
-        record.finish("failed", str(error))
+        record.fail("failed", str(error))
         _log.info("failed: %s", error)
         print(f"sparc: {visible(str(error))}", file=sys.stderr)
     except Exception as error:
         if no_space(error):
             with contextlib.suppress(OSError):  # there may be no room even for this
-                record.finish("failed", NO_SPACE)
+                record.fail("failed", NO_SPACE)
             print(f"sparc: {NO_SPACE}", file=sys.stderr)
             return 1
-        reason = f"{type(error).__name__}: {error}"
-        record.finish("failed", reason)
+        record.fail("failed", why(error))
         _log.info("failed", exc_info=True)
-        print(f"sparc: {visible(reason)} (traceback in the log, {folder})", file=sys.stderr)
+        print(f"sparc: {visible(why(error))} (traceback in the log, {folder})", file=sys.stderr)
     return 1
+
+
+def _present(results: Mapping[str, Any], folder: Path) -> int:
+    """Write and show the report of a job that is done; 1 where that fails, which undoes nothing."""
+    try:
+        if "verdict" in results:
+            write_text(folder / "report.html", render(results, folder))
+        show(results, str(folder))
+    except Exception as error:
+        _log.info("no report", exc_info=True)
+        print(
+            f"sparc: the run is done, but not its report: {visible(why(error))} (traceback in the "
+            f"log; once more: sparc stage=report run={folder})",
+            file=sys.stderr,
+        )
+        return 1
+    return 0

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from sparc.errors import UserError
 
 _SHORTEST_INSIDE = 3  # words; a text of fewer is inside others by chance
-_SHORTEST_TEXT = 8  # words; headings and stock phrases begin many documents
+_SHORTEST_TEXT = 8  # words; headings and stock phrases begin many texts
+_SHOWN = 60  # characters of a prompt in a message
 _HEAD = 50  # words of a text by which it is known inside a long document
 
 
@@ -17,11 +18,11 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"\w+", plain)) or " ".join(plain.split())
 
 
-def leaked(prompts: Iterable[str], attributed: Iterable[str]) -> int:
-    """How many prompts repeat an attributed text.
+def leaked(prompts: Iterable[str], attributed: Iterable[str]) -> list[str]:
+    """The prompts that repeat an attributed text.
 
-    A prompt does when, normalised, it equals one, begins one, or holds one of at least three
-    words.
+    A prompt does when, normalised, it equals one, holds one of at least three words, or begins
+    one and has at least eight words: stock phrases begin many texts.
     """
     known = {f" {normalised(text)} " for text in attributed}
     inside = [text for text in known if len(text.split()) >= _SHORTEST_INSIDE]
@@ -30,21 +31,23 @@ def leaked(prompts: Iterable[str], attributed: Iterable[str]) -> int:
         shown = f" {normalised(prompt)} "
         if shown in known:
             return True
-        if len(shown.split()) < _SHORTEST_INSIDE:
-            return False
-        return any(text in shown or text.startswith(shown) for text in inside)
+        begins = len(shown.split()) >= _SHORTEST_TEXT
+        return any(text in shown or (begins and text.startswith(shown)) for text in inside)
 
-    return sum(repeats(prompt) for prompt in prompts)
+    return [prompt for prompt in prompts if repeats(prompt)]
 
 
 def refuse_leak(prompts: Mapping[str, Sequence[str]], attributed: Iterable[str]) -> None:
-    """Raise UserError with the count where evaluation prompts repeat attributed texts."""
+    """Raise UserError with the count and the first where prompts repeat attributed texts."""
     shown = [prompt for each in prompts.values() for prompt in each]
-    count = leaked(shown, attributed)
-    if count:
+    found = leaked(shown, attributed)
+    if found:
+        first = " ".join(found[0].split())
+        first = first if len(first) <= _SHOWN else first[:_SHOWN] + "..."
         raise UserError(
-            f"{count} of {len(shown)} evaluation prompts repeat attributed texts: remove them, "
-            "or set evaluation.in_sample=true, which marks every number as in-sample"
+            f"{len(found)} of {len(shown)} evaluation prompts repeat attributed texts, the first "
+            f"is '{first}': remove them, or set evaluation.in_sample=true, which marks every "
+            "number as in-sample"
         )
 
 

@@ -30,7 +30,7 @@ def slurm_job() -> str | None:
 
 
 def _create(path: Path, token: str) -> bool:
-    me = {"host": socket.gethostname(), "pid": os.getpid(), "job": slurm_job(), "token": token}
+    me = {"pid": os.getpid(), **_pids_known_here(), "job": slurm_job(), "token": token}
     holder = json.dumps(me)
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -49,13 +49,33 @@ def _holder(path: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
+def _pids_known_here() -> dict[str, object]:
+    """Where process ids mean what they mean here: host, and namespace where there are any.
+
+    Two containers may share a host's name and still number their processes each for itself.
+    """
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = None
+    return {"host": socket.gethostname(), "pid_namespace": namespace}
+
+
 def _died_here(holder: dict[str, object]) -> bool:
-    if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int):
+    """Whether the holder is known to be dead; False also where that cannot be told from here."""
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or any(holder.get(k) != v for k, v in _pids_known_here().items()):
         return False
     try:
-        status = Path(f"/proc/{holder['pid']}/stat").read_text()
-    except OSError:
-        return Path("/proc/self/stat").exists()
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        return False
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # hidden, as that of others may be
+        return False
     return status.rpartition(")")[2].split()[0] == "Z"
 
 

@@ -22,6 +22,7 @@ from sparc.datasets import Dataset, fitted, load_dataset, refuse_leaks
 from sparc.evaluation.arms import Arms, completions_in_all, measure_arms
 from sparc.evaluation.baseline import measured_baseline
 from sparc.evaluation.comparison import compare
+from sparc.evaluation.harness import known_tasks
 from sparc.evaluation.measure import Bench
 from sparc.evaluation.scorers import Scorer
 from sparc.evaluation.verdict import verdict
@@ -83,8 +84,10 @@ def run(
         )
         if config.pruning.save_model:
             refuse_offloaded(model)
-        # Before attribution takes its hours: missing weights are told now.
+        # Before attribution takes its hours: missing weights and tasks are told now.
         scorers = scorers_of(config, model, dataset)
+        if config.stage != "attribute":
+            known_tasks(config.evaluation.lm_eval)
     with stages.stage("references"):
         dataset = fitted(dataset, means_of(config, model, dataset, scorers, stages))
         if config.stage != "attribute":

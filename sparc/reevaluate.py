@@ -34,6 +34,9 @@ def with_saved_run(overrides: Sequence[str], compose: Compose) -> list[str]:
     if _last(parsed, "stage") != "evaluate":
         return []
     run = _last(parsed, "run")
+    swept = [each.input_line for each in parsed if _key(each) == "run" and each.is_sweep_override()]
+    if swept:
+        raise UserError(f"{swept[0]}: stage=evaluate takes one run; start it once for each")
     if not isinstance(run, str):
         raise UserError("stage=evaluate measures one saved run again: add run=outputs/runs/...")
     for complaint in _complaints(parsed):

@@ -7,6 +7,7 @@ again, so it goes on until it is killed, but leaves word.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SUBMITIT = "SUBMITIT_EXECUTOR"
+_log = logging.getLogger(__name__)
 
 
 class Refused(BaseException):
@@ -60,7 +62,10 @@ def _handlers(
 
 
 def _left(leave_word: Callable[[str], object]) -> None:
-    leave_word("Slurm asked it to stop (SIGTERM): cancelled, preempted or out of time")
+    try:
+        leave_word("Slurm asked it to stop (SIGTERM): cancelled, preempted or out of time")
+    except Exception:  # it would end the job at whatever line the signal has found it
+        _log.exception("no word left")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -39,9 +39,9 @@ def exit_code(folder: Path) -> int:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror or error}") from error
     except ValueError as error:
-        raise UserError(f"{file}: not JSON ({error}); leave this run out") from error
+        raise UserError(f"{file}: not JSON ({error}); not logged, run it again") from error
     if not isinstance(results, dict) or not {"status", "run", "stages"} <= results.keys():
-        raise UserError(f"{file}: not the results of a run; leave it out")
+        raise UserError(f"{file}: not the results of a run; not logged, run it again")
     return _EXIT_CODES.get(results["status"], 1)
 
 
@@ -79,14 +79,15 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Log the runs named on the command line; 1 where W&B did not take all, 2 for a mistake."""
+    """Log the runs named on the command line; 1 where not all of them were, 2 for a mistake."""
     given = _arguments(arguments)
     try:
         mode = given.mode or _usual_mode()
-        codes = {folder: exit_code(folder) for folder in finished_runs(given.runs)}
+        runs = finished_runs(given.runs)
     except UserError as error:
-        print(f"sparc: {visible(str(error))}", file=sys.stderr)
+        _say(error)
         return 2
+    codes = _exit_codes(runs)
     config = TrackingConfig(
         name="wandb",
         mode=mode,
@@ -95,7 +96,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tags=given.tags,
         completions=given.completions,
     )
-    return 0 if all([track(folder, code, config) for folder, code in codes.items()]) else 1
+    sent = [track(folder, code, config) for folder, code in codes.items()]
+    return 0 if all(sent) and len(sent) == len(runs) else 1
+
+
+def _exit_codes(runs: Sequence[Path]) -> dict[Path, int]:
+    """What each of `runs` ended with; those that do not tell are named and left out."""
+    codes = {}
+    for folder in runs:
+        try:
+            codes[folder] = exit_code(folder)
+        except UserError as error:
+            _say(error)
+    return codes
+
+
+def _say(error: UserError) -> None:
+    print(f"sparc: {visible(str(error))}", file=sys.stderr)
 
 
 if __name__ == "__main__":

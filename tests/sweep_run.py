@@ -95,7 +95,8 @@ def make_sweep(folder: Path, *, hostile: bool = True) -> Path:
         write_job(sweep, bad[1], None)
         jobs += [*bad, never]
     stated = {"model": "tiny", "dataset": "rude", "attribution": "x", "num_neurons": 8, "seed": 5}
-    entries = [{"overrides": job, "stated": stated} for job in jobs]
+    settings = run["run"]["config_hash"]
+    entries = [{"overrides": job, "stated": stated, "config_hash": settings} for job in jobs]
     arguments = ["attribution=lrp,wanda", "seed=0,1"]
     write_json(sweep / "sweep.jobs.json", {"arguments": arguments, "jobs": entries})
     return sweep

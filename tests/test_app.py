@@ -5,8 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 
+from sparc import app
+from sparc.config import register_schema
 from tests.runs import environment, sparc
+from tests.sweep_run import make_sweep
 
 MISTAKES = {
     "pruning.num_neuron=3": "did you mean pruning.num_neurons?",
@@ -58,6 +62,42 @@ def test_a_mistake_anywhere_in_a_sweep_stops_it_first(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_sweep_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = sparc("-m", "seed=0,1", "paths.outputs=file/in", home=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("sparc: file/in/sweeps/")
+    assert "Not a directory; set paths.outputs" in told
+
+
+def test_a_summary_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep(tmp_path)
+    (sweep / "sweep.json").mkdir()
+    assert app._conclude(sweep, 0) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "sweep.json" in told and "Is a directory; set paths.outputs" in told
+
+
+def test_a_sweep_of_reports_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"status": "ok", "verdict": "none"}')
+    done = sparc("-m", "stage=report", f"run={tmp_path}", "seed=0,1", home=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "sparc: stage=report renders one run: leave -m out\n"
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_all_jobs_of_a_sweep_are_fetched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_CHECKED_JOBS", 2)
+    register_schema()
+    for stage, count in (("prefetch", 3), ("check", 2)):
+        jobs = [[f"stage={stage}", f"seed={seed}"] for seed in range(3)]
+        found = app._checked(jobs, get_args_parser().parse_args(["-m"]))
+        assert [config.seed for config in found] == list(range(count))
+
+
 def test_a_mistake_is_told_before_torch_is_imported(tmp_path: Path) -> None:
     code = (
         "import sys\n"
@@ -96,6 +136,19 @@ def test_a_launcher_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == (
         "sparc: hydra/launcher=slurm: not installed here; run: pip install 'sparc[slurm]'\n"
     )
+
+
+def test_a_sweep_over_a_groups_options(tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "pruning"
+    mine.mkdir(parents=True)
+    (mine / "few.yaml").write_text("method: neurons\nnum_neurons: -5\n")
+    done = sparc("-m", "pruning=glob(few*)", "--config-dir", str(mine.parent), home=tmp_path)
+    assert done.stderr == "sparc: pruning.num_neurons=-5: must not be negative\n"
+    for nothing in ("attribution=glob(no*)", "seed=range(0)", "seed=glob(*)"):
+        done = sparc("-m", nothing, home=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr == f"sparc: {nothing}: no value at all, so there is no job to run\n"
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_help_names_every_group(tmp_path: Path) -> None:

@@ -166,22 +166,24 @@ def test_toxicity_takes_categories_from_scores(tmp_path):
 
 
 def test_leaks_are_counted():
-    attributed = ["You are a  rude one .", "short", "a longer text that was attributed"]
+    attributed = ["You are a  rude one .", "short"]
+    attributed.append("a longer text that was attributed with some more words in it")
     repeated = [
         "you are a rude one",
         "YOU ARE, a rude one!",
         "He said: you are a rude one, and left",
-        "A longer text",
+        "A longer text that was attributed, with some",
         "Short!",
     ]
-    fresh = ["you are a rude onerous man", "in short it is", "a longer", "text that was attributed"]
-    assert leaked(repeated, attributed) == len(repeated)
-    assert leaked(fresh, attributed) == 0
+    fresh = ["you are a rude onerous man", "in short it is", "A longer text that was", "with some"]
+    assert leaked([*fresh, *repeated], attributed) == repeated
+    assert leaked(["It's a"], ["It's a long way to the town , he said ."]) == []
     assert normalised("Café\u00a0 NO.\u00b2!") == "café no 2" and normalised("?!  !") == "?! !"
 
 
 def test_a_planted_leak_is_refused(tmp_path):
-    path = write(tmp_path / "p.jsonl", rows())
+    records = [{**row, "prompt": f"{row['prompt']} and so it goes"} for row in rows()]
+    path = write(tmp_path / "p.jsonl", records)
     clean = load(path)
     leaks = [f"Well -- {p.upper()} ..." for p in clean.prompts["undesired"][:3]]
     own = write(tmp_path / "r.jsonl", [{"text": t} for t in [*leaks, "something of its own"]])
@@ -189,7 +191,8 @@ def test_a_planted_leak_is_refused(tmp_path):
     # a reference that goes on after the prompt gives it away just as well
     own_after = [{"text": f"{p} and then more"} for p in clean.prompts["neutral"][:2]]
     after = write(tmp_path / "a.jsonl", own_after)
-    with pytest.raises(UserError, match=f"2 of {count} evaluation prompts repeat"):
+    named = f"2 of {count} .* the first is '{clean.prompts['neutral'][0]}': remove them"
+    with pytest.raises(UserError, match=named):
         load(path, f"dataset.general.path={after}", "dataset.general.samples=2")
     from_own = (f"dataset.undesired.path={own}", "dataset.undesired.samples=3")
     load(path, *from_own)  # the prompt is inside: nothing is shown whole
@@ -283,6 +286,9 @@ def test_presets(preset, expected):
         ("pruning.curve=[8,-1]", "negative"),
         ("pruning.curve=[8,9999]", "only 2367"),
         ("evaluation.on_failure=ignore", "must be one of"),
+        ("dataset.general.max_words=0", "general.max_words=0: must be 1 or more"),
+        ("dataset.undesired.buffer=0", "undesired.buffer=0: must be 1 or more"),
+        ("dataset.prompts.neutral_to=0.9", "neutral_to=0.9: must be below .*undesired_from=0.9"),
         ("evaluation.baseline=never", "must be one of"),
     ],
 )

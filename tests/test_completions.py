@@ -14,7 +14,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from sparc.errors import UserError
 from sparc.evaluation.completions import complete
-from sparc.evaluation.drawing import Sampling, inverse_cdf, nucleus
+from sparc.evaluation.drawing import Sampling, drawing_device, inverse_cdf, nucleus
 
 WARM = Sampling(samples=3, max_new_tokens=12, temperature=0.7, top_p=0.9)
 GREEDY = Sampling(samples=1, max_new_tokens=12, temperature=0)
@@ -123,6 +123,38 @@ def test_inverse_cdf_never_returns_an_excluded_token():
     scores = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).repeat(4, 1)
     edges = torch.tensor([[0.0], [0.4999], [0.5], [1 - 2**-53]], dtype=torch.float64)
     assert inverse_cdf(scores, edges)[:, 0].tolist() == [1, 1, 3, 3]
+
+
+class WithoutFloat64(torch.Tensor):
+    """Numbers as on MPS: they say so, and refuse float64."""
+
+    @property
+    def device(self):
+        return torch.device("mps")
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def to(self, device):
+        return self.as_subclass(torch.Tensor).to(device)
+
+
+def test_a_device_without_float64_draws_on_the_cpu(monkeypatch):
+    scores, edges = 3 * torch.randn(5, 7), torch.rand(5, 1, dtype=torch.float64)
+    expected = inverse_cdf(scores, edges)
+    moved = []
+    to = torch.Tensor.to
+    here = {"mps": "cpu"}
+
+    def noted(tensor, device):
+        moved.append(str(device))
+        return to(tensor, here.get(str(device), device))
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    assert torch.equal(inverse_cdf(scores.as_subclass(WithoutFloat64), edges), expected)
+    assert moved == ["cpu", "mps"]  # the scores, and the tokens back
+    for name, place in (("mps", "cpu"), ("cuda:1", "cuda:1"), ("cpu", "cpu")):
+        assert drawing_device(torch.device(name)) == torch.device(place)
 
 
 def test_defaults_stored_with_the_model_do_not_leak_in():

@@ -1,6 +1,7 @@
 """Evaluation of whole runs on the embedded model: baseline, curve, damage, random, tasks."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.scoring import load_scorers
 from sparc.evaluation.windows import text_windows
 from sparc.models import load_model
+from sparc.preflight.tasks import check_tasks, fetch_task_data
 from sparc.pruning.removal import removed
 from tests.composed import SMALL, composed, pipeline
 
@@ -250,6 +252,29 @@ def test_an_unknown_task_is_named(model):
     config = composed("evaluation.lm_eval.tasks=[nothing]").evaluation.lm_eval
     with pytest.raises(UserError, match="unknown nothing"):
         accuracies(model, config)
+
+
+def test_tasks_are_looked_for_before_anything_else(tasks, tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval")
+    local = f"evaluation.lm_eval.include_path={tasks}"
+    config = composed("evaluation.lm_eval.tasks=[next_word]", local).evaluation.lm_eval
+    assert [row.ok for row in check_tasks(config) + fetch_task_data(config)] == [True, True]
+    gone = tmp_path / "tasks"
+    gone.mkdir()
+    (gone / "next_word.yaml").write_text(TASK.format(data=gone / "no.jsonl"))
+    without = replace(config, include_path=str(gone))
+    assert [row.ok for row in check_tasks(without) + fetch_task_data(without)] == [True, False]
+    assert (
+        check_tasks(replace(config, tasks=[])) == fetch_task_data(replace(config, tasks=[])) == []
+    )
+
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)  # as where it is not installed
+    monkeypatch.setattr("sparc.pipeline.attribute", None)  # is not reached
+    other = ["evaluation.lm_eval.tasks=[next_word,other]", local]
+    with pytest.raises(UserError, match=r"pip install 'sparc\[eval\]'"):
+        pipeline(tmp_path / "run", *other, cache=tmp_path / "cache")
+    (row,) = check_tasks(composed(*other).evaluation.lm_eval)
+    assert (row.ok, row.found) == (False, "next_word, other")
 
 
 @pytest.fixture(scope="module")

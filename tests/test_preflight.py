@@ -14,6 +14,7 @@ from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.locations import EMBEDDED_CLASSIFIER, EMBEDDED_MODEL
 from sparc.models import load_model
 from sparc.preflight.cost import amounts, weight_bytes
+from sparc.preflight.prefetching import _needs
 from sparc.preflight.rows import duration, size
 from sparc.preflight.skeleton import skeleton
 from sparc.preflight.weights import find_model, needed
@@ -211,6 +212,13 @@ def test_after_prefetch_the_experiment_runs_without_the_hub(hub: HubServer, tmp_
     results = results_of(run_folders(tmp_path)[-1])
     assert results["status"] == "ok"
     assert results["selection"]["num_pruned"] == 12
+
+
+def test_what_a_sweep_shares_is_fetched_once() -> None:
+    one = _needs(composed())
+    assert _needs(composed("seed=1", "attribution=wanda", "pruning.num_neurons=8")) == one
+    others = ("dataset.reference_seeds=[7]", "evaluation.scorers=[lexicon]")
+    assert len({one, *(_needs(composed(each)) for each in others)}) == 3
 
 
 def test_only_files_that_loading_reads_are_needed() -> None:

@@ -107,6 +107,21 @@ def test_sequences_of_a_file_are_drawn_once_and_then_kept(tmp_path):
     assert counts == [12] and sorted((tmp_path / "cache" / "sequences").iterdir()) == before
 
 
+def test_each_split_of_a_folder_has_its_own_sequences(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
+    for split in ("attribution", "held_out"):
+        name = {"attribution": "train", "held_out": "test"}[split]
+        rows = [{"text": text} for text in data.texts("general", split, 20)]
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        json_lines(tmp_path / "mine" / f"{name}.jsonl", rows)
+    both = [
+        ReferenceConfig(path=str(tmp_path / "mine"), split=split, samples=4, seq_len=20)
+        for split in ("train", "test")
+    ]
+    kept, fresh = ([sequences(c, tokenizer, 0, d) for c in both] for d in (tmp_path / "c", None))
+    assert kept == fresh and kept[0] != kept[1]
+
+
 def test_sequences_that_cannot_be_had(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
     path = json_lines(tmp_path / "t.jsonl", [{"text": "rita liked the show . " * 9}] * 5)

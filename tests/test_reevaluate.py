@@ -115,6 +115,8 @@ def test_what_has_no_effect_is_refused(overrides: tuple[str, ...], tmp_path: Pat
 def test_a_run_must_be_named_and_be_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="add run="):
         with_saved_run(["stage=evaluate"], _composed)
+    with pytest.raises(UserError, match=r"^run=a,b: stage=evaluate takes one run"):
+        with_saved_run(["stage=evaluate", "run=a,b"], _composed)
     with pytest.raises(UserError, match=r"holds no neurons\.json"):
         _stated(tmp_path)
     (tmp_path / "neurons.json").write_text("[]")

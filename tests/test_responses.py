@@ -295,12 +295,29 @@ def test_the_texts_of_another_run(model, cache, tmp_path):
             "greedy decoding",
         ),
         (["dataset.general.seq_len=64"], "needs long texts"),
+        (["dataset.general.seq_len=0", "dataset.general.path=x.jsonl"], "must be 1 or more"),
+        (
+            ["dataset.undesired.mode=response_cut", "dataset.undesired.path=x.jsonl"],
+            "undesired.path is not read: .* take texts: dataset.undesired.mode=whole",
+        ),
+        (["dataset=repetition", "dataset.undesired.max_words=9"], "undesired.max_words is not"),
         (["dataset.undesired.order=last"], "must be one of random, first"),
     ],
 )
 def test_impossible_responses(overrides, message):
     with pytest.raises(UserError, match=message):
         composed(*overrides)
+
+
+def test_every_mode_of_repetition_is_one_of_responses():
+    for mode in ("whole", "prompt"):
+        config = composed("dataset=repetition", f"dataset.undesired.mode={mode}")
+        assert load_dataset(config.dataset, config.evaluation).on_model is not None
+    config = composed(
+        "dataset=repetition", "dataset.prompts.split_by=none", "evaluation.in_sample=true"
+    )
+    with pytest.raises(UserError, match="split_by=none: candidate prompts are always split"):
+        load_dataset(config.dataset, config.evaluation)
 
 
 def test_a_selection_from_a_file_needs_no_references(model, cache):

@@ -1,5 +1,6 @@
 """How runs of the real command end: stopped, failed, in stages, as a sweep."""
 
+import json
 import re
 import signal
 import subprocess
@@ -8,12 +9,62 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from sparc.endings import unstarted
+from sparc.errors import UserError
+from sparc.job import _Record
+from sparc.provenance import Stages
+from sparc.track import exit_code
+from sparc.tracking.records import summary
+from tests.composed import composed
 from tests.runs import QUICK, environment, results_of, run_folders, sparc
 
-pytestmark = pytest.mark.slow
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_what_is_done_stays_done(status: str, tmp_path: Path) -> None:
+    record = _Record(composed("experiment=quick"), tmp_path, Stages(), {"node": "a node"})
+    record.leave_word("told to stop")
+    assert results_of(tmp_path)["status"] == "interrupted"
+    assert results_of(tmp_path)["run"]["node"] == "a node"  # not asked again in a signal handler
+    record.fail(status, "before it was done")
+    assert results_of(tmp_path)["reason"] == "before it was done"
+    record.finish("ok", None)
+    before = (tmp_path / "results.json").read_bytes()
+    record.fail(status, "the report cannot be shown")
+    record.leave_word("told to stop")
+    assert (tmp_path / "results.json").read_bytes() == before
+    assert results_of(tmp_path)["status"] == "ok"
 
 
+def test_a_job_that_failed_before_it_began_leaves_results_as_any_other(tmp_path: Path) -> None:
+    mistake = UserError("model.path=/x: no such folder")
+    settings = OmegaConf.create({"name": "${gone}", "seed": 3, "device": "auto"})
+    results = unstarted(settings, mistake)
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert exit_code(tmp_path) == 1
+    assert summary(results)["reason"] == results["reason"] == str(mistake)
+    record = _Record(composed("experiment=quick"), tmp_path, Stages(), {})
+    assert record.finish("failed", "").keys() == results.keys()
+    assert (results["run"]["name"], results["run"]["seed"]) == (None, 3)
+    assert unstarted(settings, ImportError("torch"))["reason"] == "ImportError: torch"
+
+
+@pytest.mark.slow
+def test_a_report_that_cannot_be_written_leaves_the_run_done(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "report.html").mkdir(parents=True)
+    done = sparc(*QUICK, "evaluation.random_draws=1", f"hydra.run.dir={folder}", home=tmp_path)
+    assert done.returncode == 1
+    (told,) = done.stderr.strip().splitlines()
+    assert told.startswith("sparc: the run is done, but not its report: IsADirectoryError")
+    assert f"stage=report run={folder}" in told
+    assert results_of(folder)["status"] == "ok" and results_of(folder)["verdict"]
+    (folder / "report.html").rmdir()
+    assert sparc("stage=report", f"run={folder}", home=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
 def test_stage_attribute_fills_the_cache_for_others(tmp_path: Path) -> None:
     done = sparc(*QUICK, "stage=attribute", home=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -26,6 +77,7 @@ def test_stage_attribute_fills_the_cache_for_others(tmp_path: Path) -> None:
     assert stages["attribution"]["cached"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_so(stop: signal.Signals, tmp_path: Path) -> None:
     process = subprocess.Popen(
@@ -51,6 +103,7 @@ def test_a_stopped_run_says_so(stop: signal.Signals, tmp_path: Path) -> None:
     assert list(folder.rglob(".*.tmp")) == []
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_so(tmp_path: Path) -> None:
     done = sparc(*QUICK, "evaluation.detoxify.source=/no/such.ckpt", home=tmp_path)
     assert done.returncode == 1
@@ -60,6 +113,7 @@ def test_a_failed_run_says_so(tmp_path: Path) -> None:
     assert found["status"] == "failed" and "/no/such.ckpt" in found["reason"]
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = sparc(*QUICK, "device=cuda", home=tmp_path)
     assert done.returncode == 1
@@ -70,6 +124,7 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert results_of(run_folders(tmp_path)[0])["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_sweep_shares_one_attribution(tmp_path: Path) -> None:
     sweep = ("-m", *QUICK, "evaluation.random_draws=1", "pruning.num_neurons=4,8")
     done = sparc(*sweep, home=tmp_path)
@@ -85,6 +140,7 @@ def test_a_sweep_shares_one_attribution(tmp_path: Path) -> None:
     assert sorted(results_of(job)["selection"]["num_pruned"] for job in jobs) == [4, 8]
 
 
+@pytest.mark.slow
 def test_a_report_is_rendered_again_without_a_model(tmp_path: Path) -> None:
     assert sparc(*QUICK, "evaluation.random_draws=1", home=tmp_path).returncode == 0
     (folder,) = run_folders(tmp_path)
@@ -98,6 +154,7 @@ def test_a_report_is_rendered_again_without_a_model(tmp_path: Path) -> None:
     assert run_folders(tmp_path) == [folder]
 
 
+@pytest.mark.slow
 def test_a_report_needs_a_finished_run(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("no results beside it")
     for override in ("run=null", f"run={tmp_path}"):
@@ -106,6 +163,7 @@ def test_a_report_needs_a_finished_run(tmp_path: Path) -> None:
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()

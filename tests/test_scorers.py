@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -9,10 +10,18 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
+from sparc.config import EvaluationConfig
+from sparc.datasets import Dataset, unknown
 from sparc.errors import UserError
 from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.evaluation.repetition import repetition
-from sparc.evaluation.scorers import classifier_scorer, detoxify_scorer, lexicon_scorer
+from sparc.evaluation.scorers import (
+    classifier_scorer,
+    detoxify_file,
+    detoxify_scorer,
+    lexicon_scorer,
+)
+from sparc.evaluation.scoring import scorer_key
 
 WORDS = ["you", "are", "the", "idiot", "nice", "a"]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -152,6 +161,51 @@ def test_classifier_mistakes(tmp_path):
         classifier_scorer(folder, label="rude", device="cpu", batch_size=3)
     with pytest.raises(UserError, match="cannot load the classifier"):
         classifier_scorer(tmp_path / "none", label="rude", device="cpu", batch_size=3)
+
+
+class Touch:
+    """What a pickle may hold: a call, made where it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for source in (tmp_path / "own.ckpt", "original"):
+        file = detoxify_file(source) if source == "original" else source
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"config": Touch(tmp_path / "touched"), "state_dict": {}}, file)
+        with pytest.raises(UserError, match="could run its code: give another file"):
+            detoxify_scorer(source, device="cpu", batch_size=8)
+        assert not (tmp_path / "touched").exists()
+    torch.load(file, weights_only=False)
+    assert (tmp_path / "touched").exists()
+
+
+def test_scores_are_known_by_the_classifier_that_gave_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = EvaluationConfig()
+    config.classifier.path, config.detoxify.source = "stand-ins/classifier", "original"
+    data = Dataset(references=unknown, prompts={}, texts={})
+    folder = tmp_path / "hub" / "models--stand-ins--classifier"
+    variant = tmp_path / "hub" / "checkpoints" / "toxic_original-c1212f89.ckpt"
+    variant.parent.mkdir(parents=True)
+    (folder / "refs").mkdir(parents=True)
+    found = []
+    for commit in ("a" * 40, "b" * 40):
+        (folder / "refs" / "main").write_text(commit)
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "snapshots" / commit / "config.json").write_text("{}")
+        variant.write_text(commit)
+        found.append([scorer_key(name, config, data) for name in ("classifier", "detoxify")])
+    assert [each[0]["content"] for each in found] == ["a" * 40, "b" * 40]
+    assert found[0][1]["content"] != found[1][1]["content"]
+    assert found[1] == [scorer_key(name, config, data) for name in ("classifier", "detoxify")]
 
 
 def test_each_distinct_text_is_scored_once(tmp_path, monkeypatch):

@@ -22,7 +22,6 @@ from sparc.sweep import conclude
 from sparc.sweeps.combining import combined, combined_change, combined_value
 from sparc.sweeps.jobs import read_jobs, write_expected
 from sparc.sweeps.methods import method_names
-from sparc.sweeps.naming import job_folder
 from sparc.sweeps.points import points
 from sparc.sweeps.recommending import recommendations
 from sparc.sweeps.rows import as_csv, sorted_rows
@@ -225,28 +224,6 @@ def test_methods_are_named_by_what_varies(made):
     jobs = [job for job in read_jobs(made).jobs if job.status == "ok"]
     assert set(method_names(jobs).values()) == {"lrp", "wanda"}
     assert set(method_names(jobs[:1]).values()) == {"lrp"}
-
-
-@pytest.mark.parametrize(
-    ("given", "start"),
-    [
-        ("seed=0", "seed=0"),
-        ("a=1," * 70, "a=1,a=1,"),
-        ("pruning.path=/a/b.json", "pruning.path=_a_b.json-"),
-        ("..", "job-"),
-        ("", "job"),
-        ("x=[1,2]", "x=_1,2_-"),
-    ],
-)
-def test_job_folders_are_short_and_safe(given, start):
-    name = job_folder(given)
-    assert name.startswith(start)
-    assert re.fullmatch(r"[A-Za-z0-9=][A-Za-z0-9.,=_-]*", name) and len(name) <= 200
-
-
-def test_different_jobs_keep_different_folders():
-    given = ["p=/a", "p=:a", "a=1," * 70, "a=1," * 71, "p=_a", "..", "."]
-    assert len({job_folder(each) for each in given}) == len(given)
 
 
 def test_the_page_is_well_formed_and_deaf(made):

@@ -1,6 +1,7 @@
 """What is left of a sweep, who works on it, and how jobs are told to stop; no model is run."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -9,17 +10,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sparc.config import Config, PathsConfig, content
+from sparc.digests import digest
+from sparc.job import execute
 from sparc.locks import held, lock
 from sparc.stopping import Refused, stoppable
 from sparc.sweep import complaint
-from sparc.sweeps.jobs import RUNNING, Job, read_jobs
+from sparc.sweeps.jobs import (
+    EXPECTED,
+    RUNNING,
+    is_done,
+    read_jobs,
+    settings_hash,
+    write_expected,
+)
 from sparc.sweeps.resuming import plan
-from sparc.sweeps.slurm import count_gpus
-from sparc.sweeps.submitted import Submission, fates, read_submitted, write_submitted
+from tests.composed import composed
 from tests.sweep_run import make_sweep
 
 
@@ -37,6 +48,75 @@ def test_only_what_is_missing_or_failed_is_left(tmp_path: Path) -> None:
     assert str(left) == "24 of 27 jobs are done already: running 3"
     assert str(plan(sweep, jobs[:24])) == "all 24 jobs are done already: nothing to run"
     assert str(plan(sweep, jobs[24:])) == "running 3 jobs"
+
+
+def _settle(sweep: Path, job: list[str], settings: str | None) -> None:
+    """Let `job` of the sweep be one that has these settings now; None: nobody knows them."""
+    path = sweep / "sweep.jobs.json"
+    expected = json.loads(path.read_text())
+    (entry,) = (entry for entry in expected["jobs"] if entry["overrides"] == job)
+    entry["config_hash"] = settings
+    path.write_text(json.dumps(expected))
+
+
+def test_a_job_done_under_other_settings_is_not_done(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, hostile=False)
+    jobs = _expected(sweep)
+    _settle(sweep, jobs[3], "1" * 64)
+    assert plan(sweep, jobs).todo == (tuple(jobs[3]),)
+    (changed,) = (job for job in read_jobs(sweep).jobs if job.status != "ok")
+    assert changed.overrides == tuple(jobs[3]) and not changed.results
+    assert complaint(changed, sweep).startswith("missing: ")
+    assert "its settings have changed since it was done" in complaint(changed, sweep)
+
+
+def test_a_job_whose_settings_nobody_knows_is_left_to_itself(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path, hostile=False)
+    jobs = _expected(sweep)
+    _settle(sweep, jobs[3], None)
+    assert plan(sweep, jobs).todo == (tuple(jobs[3]),)
+    assert {job.status for job in read_jobs(sweep).jobs} == {"ok"}
+
+
+def test_a_job_is_done_under_its_own_settings_only(tmp_path: Path) -> None:
+    config = replace(Config(name="a"), paths=PathsConfig(cache="here"))
+    results = {"status": "ok", "run": {"config_hash": digest(content(config))}}
+
+    def done(now: Config) -> bool:
+        return is_done("ok", results, settings_hash(now))
+
+    assert done(config) and done(replace(config, device="cuda", paths=PathsConfig(cache="there")))
+    assert not done(replace(config, seed=1))
+    assert not done(replace(config, pruning=replace(config.pruning, num_neurons=1)))
+    assert not is_done("failed", results, settings_hash(config))
+    assert not is_done("ok", {"status": "ok"}, settings_hash(config))
+    cached = replace(config, stage="attribute")
+    results["run"] = {"config_hash": digest(content(cached))}
+    assert not done(cached)  # its product lies elsewhere
+    write_expected(tmp_path, [["seed=0"], ["seed=1"], ["seed=2"]], [config, cached], [])
+    hashes = [job["config_hash"] for job in json.loads((tmp_path / EXPECTED).read_text())["jobs"]]
+    assert hashes == [digest(content(config)), None, None]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "runs"),
+    [
+        ("seed=0", "seed=0", False),
+        ("seed=0", "seed=1", True),
+        ("stage=attribute", "stage=attribute", True),
+    ],
+)
+def test_a_job_looks_whether_what_is_there_is_its_own(
+    before: str, now: str, runs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)  # as it is to be afterwards
+    run = {"config_hash": digest(content(composed(before)))}
+    (tmp_path / "results.json").write_text(json.dumps({"status": "ok", "run": run}))
+    # with a device that is not there, so that a run ends at once
+    config = composed(now, f"paths.cache={tmp_path}", "device=cuda:99")
+    assert execute(config, tmp_path, resume=True) == int(runs)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["status"] == ("failed" if runs else "ok")
 
 
 def test_a_job_on_which_a_living_process_works_is_left_to_it(tmp_path: Path) -> None:
@@ -60,14 +140,40 @@ def test_a_lock_is_held_by_the_living_only(tmp_path: Path) -> None:
     assert held(path) is None
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    host = os.uname().nodename
-    path.write_text(json.dumps({"host": host, "pid": dead.pid, "job": "7_1", "token": "t"}))
+    _write_lock(path, pid=dead.pid)
     assert held(path) is None
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "job": "7_1", "token": "t"}))
     assert held(path) == "Slurm job 7_1, process 1 on elsewhere"
     os.utime(path, (time.time() - 60, time.time() - 60))  # it no longer touches its lock
     assert held(path) is None
     assert [each.name for each in tmp_path.iterdir()] == ["lock"]
+
+
+def _write_lock(path: Path, **holder: object) -> None:
+    """The lock file of a process of this machine, with what `holder` says of it instead."""
+    path.unlink(missing_ok=True)
+    with lock(path, "a test"):
+        own = json.loads(path.read_text())
+    path.write_text(json.dumps({**own, **holder}))
+
+
+def test_a_process_that_cannot_be_seen_from_here_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    # the same number means another process in another container
+    _write_lock(path, pid=dead.pid, pid_namespace="pid:[1]")
+    assert f"process {dead.pid} on " in str(held(path))
+    _write_lock(path, pid=dead.pid)
+    assert held(path) is None
+
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError  # as for another user's, whose /proc may be hidden
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert f"process {dead.pid} on " in str(held(path))
 
 
 def test_who_waits_says_for_what_and_whom(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -104,6 +210,19 @@ def test_under_slurm_a_polite_kill_leaves_word_and_the_job_goes_on(
     assert len(said) == 1 and "SIGTERM" in said[0]
 
 
+def test_a_job_goes_on_that_cannot_leave_word(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+
+    def fail(_reason: str) -> None:
+        raise OSError("no room")
+
+    with _handlers(signal.SIGUSR2, lambda *_: None), stoppable(fail):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert "no word left" in caplog.text and "no room" in caplog.text
+
+
 def test_a_refused_requeue_gets_past_code_that_catches_exceptions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,28 +246,3 @@ def test_elsewhere_a_polite_kill_is_an_interrupt(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(KeyboardInterrupt), stoppable(print):
             os.kill(os.getpid(), signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_the_last_submission_of_a_job_counts(tmp_path: Path) -> None:
-    first, other = ("seed=0", "device=cpu"), ("seed=1",)
-    write_submitted(
-        tmp_path, [Submission("slurm", "1_0", first), Submission("slurm", "1_1", other)]
-    )
-    write_submitted(tmp_path, [Submission("local", "77", ("seed=0",))])
-    made = read_submitted(tmp_path)
-    assert {key: each.id for key, each in made.items()} == {("seed=0",): "77", ("seed=1",): "1_1"}
-    log = tmp_path / ".submitit" / "77" / "77_0_log.err"
-    log.parent.mkdir(parents=True)
-    log.write_text("killed")
-    ((fate, where),) = fates(tmp_path, [first]).values()
-    assert where == log
-    told = complaint(Job(None, first, "missing"), tmp_path, fate, where)
-    assert told.endswith(f"it never started; process 77 (log: {log})")
-
-
-@pytest.mark.parametrize(
-    ("resources", "count"),
-    [("(null)", 0), ("gpu:2", 2), ("gpu:a100:4(S:0-1)", 4), ("gpu:v100:1,shard:8,gpu:t4:2", 3)],
-)
-def test_gpus_of_a_node(resources: str, count: int) -> None:
-    assert count_gpus(resources) == count

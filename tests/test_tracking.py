@@ -160,12 +160,15 @@ def test_finished_runs_are_logged_after_the_fact(
 ) -> None:
     folder = next(f for f in run_folders(home) if not (f / "wandb").exists())
     before = (folder / "results.json").read_bytes()
-    command = [sys.executable, "-m", "sparc.track", str(folder), "--mode", "offline"]
+    bad = home / "bad"
+    (bad / ".hydra").mkdir(parents=True)
+    (bad / "results.json").write_text("{")
+    command = [sys.executable, "-m", "sparc.track", str(bad), str(folder), "--mode", "offline"]
     done = subprocess.run(
         [*command, "--completions"], cwd=home, env=environment(home, **SECRETS),
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1 and f"{bad / 'results.json'}: not JSON" in done.stderr
     assert (folder / "results.json").read_bytes() == before
     run = _logs(home)[folder]
     assert run.summary["status"] == "ok" and run.exit_code == 0 and run.group == ""

@@ -88,7 +88,8 @@ def test_sweep_stage_and_settings_come_from_the_run_directory(tmp_path: Path) ->
         "paths: {cache: /home/me}\ntracking: {name: wandb}\ndevice: cpu\n"
     )
     (folder / ".hydra" / "hydra.yaml").write_text(
-        "hydra: {mode: MULTIRUN, sweep: {dir: outputs/mysweep-1}, job: {override_dirname: seed=1},"
+        "hydra: {mode: MULTIRUN, sweep: {dir: outputs/mysweep-1},"
+        " overrides: {task: [seed=1, device=cpu]},"
         " runtime: {choices: {experiment: quick, pruning: neurons}}}\n"
     )
     found = describe(folder, ["mine", "x" * 99])
@@ -138,16 +139,16 @@ def _finished(folder: Path, results: str) -> Path:
 
 
 @pytest.mark.parametrize("results", ['{"status": "ok"', "[]", '{"status": "ok"}'])
-def test_broken_results_are_told_before_anything_is_logged(
+def test_broken_results_are_told_and_left_out(
     results: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = json.dumps(_results())
-    good = _finished(tmp_path / "good", whole)
-    bad = _finished(tmp_path / "bad", results)
-    assert main([str(good), str(bad), "--mode", "offline"]) == 2
-    (told,) = capsys.readouterr().err.splitlines()
-    assert f"{bad / 'results.json'}: not" in told
-    assert not (good / "wandb").exists()
+    bad = [_finished(tmp_path / name, results) for name in ("one", "two")]
+    assert main([str(tmp_path), "--mode", "offline"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    for folder, line in zip(bad, told, strict=True):
+        assert f"{folder / 'results.json'}: not" in line
+        assert not (folder / "wandb").exists()
 
 
 @pytest.mark.parametrize("mode", ["disabled", "sideways"])

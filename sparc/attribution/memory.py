@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM
 
 from sparc.batching import token_budget
 from sparc.config import AttributionConfig
-from sparc.families import Family, family
+from sparc.families import Family
 from sparc.methods import FORWARD_ONLY
 from sparc.models import Model, blocks_of, is_offloaded
 
@@ -113,13 +112,6 @@ def shapes(network: Any, row: Family) -> Shapes:
         eager=network.config._attn_implementation == "eager",
         dtype_bytes=torch.finfo(network.dtype).bits // 8,
     )
-
-
-def shapes_of_config(config: Any, dtype: torch.dtype) -> Shapes:
-    """The sizes of the model that a `config.json` describes; no weights are read or made."""
-    with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
-    return shapes(network, family(config.model_type))
 
 
 @dataclass(frozen=True)

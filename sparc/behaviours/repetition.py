@@ -29,7 +29,7 @@ _FEWEST = 5  # fewer prompts carry no statement
 _EMBEDDED_CATEGORIES, _EMBEDDED_PROMPTS = ("neutral", "angry"), 40  # a split
 _POOL = 10_000  # texts of a file from which general references are drawn
 # The words of other data sets for the same thing: every reference here is a response.
-_RESPONSE_MODES = {"cut": "response_cut", "whole": "response", "prompt": "response"}
+_AS_RESPONSES = {"cut": "response_cut", "whole": "response", "prompt": "response"}
 
 
 def repetition(
@@ -47,6 +47,11 @@ def repetition(
     """
     if config.neutral_category is None:
         raise UserError("dataset.neutral_category is not set: name the prompts that do not loop")
+    if config.prompts.split_by == "none":
+        raise UserError(
+            "dataset.prompts.split_by=none: candidate prompts are always split by their hash; "
+            "leave it out"
+        )
     placed = {prompt: split_of(prompt) for prompt in _prompts(config, cache)}
     pool = texts(config.general, cache, _POOL) if config.general.path is not None else []
     answering = _answering(config)
@@ -135,7 +140,7 @@ def _evaluated(
 def _answering(config: DatasetConfig) -> DatasetConfig:
     """The same with modes that are all responses."""
     sets = {
-        name: replace(each, mode=_RESPONSE_MODES.get(each.mode, each.mode))
+        name: replace(each, mode=_AS_RESPONSES.get(each.mode, each.mode))
         for name, each in ((GENERAL, config.general), (UNDESIRED, config.undesired))
     }
     return replace(config, **sets)  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from sparc.config import ReferenceConfig
 from sparc.datasets import Reference
 from sparc.digests import digest
 from sparc.errors import UserError
+from sparc.evaluation.completions import text_of as decoded
 
 _KIND, _FILE = "sequences", "sequences.jsonl"
 _CHARACTERS = 8  # of a text that are looked at first, for each token wanted
@@ -122,7 +123,7 @@ def _found(
                 text = text_of(place(config), scanned, record, config.column)
                 ids = first_tokens(tokenizer, text, config.seq_len or 0)
                 if ids is not None:
-                    yield {"token_ids": ids, "text": _text(tokenizer, ids)}
+                    yield {"token_ids": ids, "text": decoded(tokenizer, ids)}
 
     def so_far() -> str:
         return (
@@ -139,19 +140,15 @@ def _found(
         raise UserError(f"{so_far()}, and there are no more: lower samples or seq_len")
 
 
-def _text(tokenizer: Any, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
 def _key(config: ReferenceConfig, tokenizer: Any, seed: int, cache: Path | None) -> dict[str, Any]:
-    names = ["column", "samples", "seq_len", "buffer"]
-    names += [] if is_local(config) else ["path", "config", "split"]
+    names = ["column", "samples", "seq_len", "buffer", "config", "split"]
+    names += [] if is_local(config) else ["path"]
     return {
         **{name: getattr(config, name) for name in names},
         "revision": source_revision(config, cache),
         "tokenizer": tokenizer_digest(tokenizer),
         "seed": seed,
-        "version": 1,
+        "version": 2,
     }
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sparc.config import Config
+from sparc.datasets import answers
 from sparc.reference_files import REFERENCES_FILE
 
-_RESPONSE_MODES = ("response", "response_cut")
+_ALL_RESPONSES = "sparc.behaviours.repetition.repetition"  # whose every mode is one of responses
 
 
 def dataset_complaints(config: Config) -> Iterator[str]:
@@ -43,8 +44,16 @@ def _run_complaints(config: Config) -> Iterator[str]:
 
 def _response_complaints(config: Config) -> Iterator[str]:
     general, undesired = config.dataset.general, config.dataset.undesired
-    searches = undesired.mode in _RESPONSE_MODES and undesired.from_run is None
-    if general.mode in _RESPONSE_MODES and general.from_run is None and not searches:
+    all_responses = config.dataset._target_ == _ALL_RESPONSES and undesired.from_run is None
+    searches = answers(undesired) or all_responses
+    unread = [key for key in ("path", "seq_len", "max_words") if getattr(undesired, key)]
+    if searches and unread:
+        texts = "" if all_responses else ", or take texts: dataset.undesired.mode=whole"
+        yield (
+            f"dataset.undesired.{unread[0]} is not read: undesired references are responses of "
+            f"the model; leave it out{texts}"
+        )
+    if answers(general) and not searches:
         yield (
             f"dataset.general.mode={general.mode}: its benign responses are found together with "
             "undesired ones; set dataset.undesired.mode=response or response_cut without "

@@ -29,9 +29,11 @@ CHOICES = {
     "tracking.name": ("none", "wandb"),
     "tracking.mode": ("online", "offline", "disabled"),
 }
-POSITIVE = (
+_SETS = ("general", "undesired")
+POSITIVE = (  # where not null
     "dataset.general.samples",
     "dataset.undesired.samples",
+    *(f"dataset.{n}.{key}" for n in _SETS for key in ("seq_len", "max_words", "buffer")),
     "dataset.undesired.response.samples",
     "dataset.undesired.response.max_new_tokens",
     "dataset.undesired.response.max_candidates",
@@ -61,7 +63,6 @@ NOT_NEGATIVE = (
     "evaluation.budget.toxicity",
     "evaluation.budget.accuracy",
 )
-RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 
 
 def _get(config: Config, key: str) -> object:
@@ -85,11 +86,18 @@ def choices(config: Config) -> Iterator[str]:
 
 def numbers(config: Config) -> Iterator[str]:
     for key in POSITIVE:
-        if float(_get(config, key)) < 1:  # type: ignore[arg-type]
-            yield f"{key}={_get(config, key)}: must be 1 or more"
+        value = _get(config, key)
+        if value is not None and float(value) < 1:  # type: ignore[arg-type]
+            yield f"{key}={value}: must be 1 or more"
     for key in NOT_NEGATIVE:
         if float(_get(config, key)) < 0:  # type: ignore[arg-type]
             yield f"{key}={_get(config, key)}: must not be negative"
+    prompts = config.dataset.prompts
+    if not prompts.neutral_to < prompts.undesired_from:
+        yield (
+            f"dataset.prompts.neutral_to={prompts.neutral_to}: must be below "
+            f"dataset.prompts.undesired_from={prompts.undesired_from}"
+        )
     sampling = config.evaluation.sampling
     if not 0 < sampling.top_p <= 1:
         yield f"evaluation.sampling.top_p={sampling.top_p}: must be above 0 and at most 1"

@@ -18,7 +18,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
 from sparc.batching import Batch, pad_left, token_budget
 from sparc.errors import UserError
-from sparc.evaluation.drawing import Choose, Sampling, uniforms
+from sparc.evaluation.drawing import Choose, Sampling, drawing_device, uniforms
 from sparc.evaluation.inference import (
     Progress,
     context_length,
@@ -105,7 +105,8 @@ def _generate(
 ) -> Tensor:
     """New token ids [prompts x samples, steps], steps up to `max_new_tokens`; padded at the end."""
     ids = prompts.input_ids.repeat_interleave(sampling.samples, 0)
-    choose = Choose(sampling, torch.from_numpy(numbers).to(ids.device), ids.shape[1])
+    own = torch.from_numpy(numbers).to(drawing_device(ids.device))
+    choose = Choose(sampling, own, ids.shape[1])
     output = model.generate(
         input_ids=ids,
         attention_mask=prompts.attention_mask.repeat_interleave(sampling.samples, 0),

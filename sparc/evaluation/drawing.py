@@ -102,13 +102,19 @@ def inverse_cdf(scores: Tensor, uniforms: Tensor) -> Tensor:
     """Return the token [rows, 1] at which the cumulative softmax of `scores` passes `uniforms`.
 
     `scores` [rows, vocabulary] are logits, -inf for excluded tokens, which are never returned;
-    `uniforms` [rows, 1] lie in [0, 1).
+    `uniforms` [rows, 1] lie in [0, 1), on the `drawing_device` of `scores`.
     """
-    cumulative = scores.double().softmax(-1).cumsum(-1)
+    numbers = scores.to(drawing_device(scores.device)).double()
+    cumulative = numbers.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
     # strictly below the total, whatever rounding did, so that the search ends at a possible token
     target = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, target, right=True)
+    return torch.searchsorted(cumulative, target, right=True).to(scores.device)
+
+
+def drawing_device(device: torch.device) -> torch.device:
+    """Where the tokens of logits on `device` are drawn: there, or the CPU if it has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def uniforms(seed: int, prompt: str, sample: int, steps: int) -> NDArray[np.float64]:

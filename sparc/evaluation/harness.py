@@ -1,5 +1,6 @@
 """Accuracy on tasks of lm-evaluation-harness, document by document."""
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -23,26 +24,12 @@ def accuracies(model: Model, config: LmEvalConfig) -> dict[str, Array]:
     """
     if not config.tasks:
         return {}
-    try:
-        from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-    except ImportError as error:
-        raise UserError(
-            "evaluation.lm_eval.tasks needs lm-evaluation-harness: pip install 'sparc[eval]'"
-        ) from error
+    tasks = known_tasks(config)
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
     for name in ("lm_eval", "lm-eval", "lm_eval.evaluator"):  # one line for every request
         logging.getLogger(name).setLevel(logging.ERROR)
-    # the thousands of bundled tasks take long to index, and local ones may not need them
-    own = TaskManager(include_path=config.include_path, include_defaults=False)
-    known = config.include_path is not None and set(config.tasks) <= set(own.all_tasks)
-    tasks = own if known else TaskManager(include_path=config.include_path)
-    missing = sorted(set(config.tasks) - set(tasks.all_tasks))
-    if missing:
-        raise UserError(
-            f"evaluation.lm_eval.tasks: unknown {', '.join(missing)}; set "
-            "evaluation.lm_eval.include_path to the folder of your own task files"
-        )
     results: Any = simple_evaluate(
         model=HFLM(
             pretrained=model.network,
@@ -57,6 +44,48 @@ def accuracies(model: Model, config: LmEvalConfig) -> dict[str, Array]:
         bootstrap_iters=0,
     )
     return _by_document(results)
+
+
+def known_tasks(config: LmEvalConfig) -> Any:
+    """lm-evaluation-harness's TaskManager that knows all tasks asked for; None where none are.
+
+    Raises UserError where the package or a task is missing.
+    """
+    return _indexed(tuple(config.tasks), config.include_path) if config.tasks else None
+
+
+@functools.lru_cache(maxsize=1)  # a run needs it when it loads and for each model it measures
+def _indexed(names: tuple[str, ...], include_path: str | None) -> Any:
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise UserError(
+            "evaluation.lm_eval.tasks needs lm-evaluation-harness: pip install 'sparc[eval]'"
+        ) from error
+    # the thousands of bundled tasks take long to index, and local ones may not need them
+    own = TaskManager(include_path=include_path, include_defaults=False)
+    if include_path is not None and set(names) <= set(own.all_tasks):
+        return own
+    tasks = TaskManager(include_path=include_path)
+    missing = sorted(set(names) - set(tasks.all_tasks))
+    if missing:
+        raise UserError(
+            f"evaluation.lm_eval.tasks: unknown {', '.join(missing)}; set "
+            "evaluation.lm_eval.include_path to the folder of your own task files"
+        )
+    return tasks
+
+
+def fetch_tasks(config: LmEvalConfig) -> None:
+    """Read the data of all tasks as `accuracies` does, so that the hub's cache holds them.
+
+    Raises UserError where the package or a task is missing, and whatever reading raises.
+    """
+    tasks = known_tasks(config)
+    if tasks is not None:
+        from lm_eval.tasks import get_task_dict
+
+        get_task_dict(list(config.tasks), tasks)
 
 
 def task_files(config: LmEvalConfig) -> dict[str, str]:

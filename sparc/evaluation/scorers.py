@@ -4,6 +4,7 @@ A new scorer is one function that returns such a function. A score says what its
 thinks; scores of different scorers must not be compared with each other.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -54,9 +55,9 @@ def classifier_scorer(path: str | Path, *, label: str, device: str, batch_size: 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            str(path), dtype=torch.float32
+            str(path), dtype=torch.float32, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -142,6 +143,7 @@ def _load_detoxify(source: str | Path, device: str) -> Any:
 
     weights = detoxify_file(source)
     if str(source) not in MODEL_URLS:
+        _refuse_code(source, lambda: torch.load(weights, map_location="cpu", weights_only=True))
         return Detoxify(checkpoint=str(weights), device=device)
     missing = UserError(
         f"weights of Detoxify '{source}' are not cached; run stage=prefetch where there is a "
@@ -149,10 +151,30 @@ def _load_detoxify(source: str | Path, device: str) -> Any:
     )
     if constants.HF_HUB_OFFLINE and not weights.is_file():
         raise missing
+    url = MODEL_URLS[str(source)]
+    fetch = functools.partial(torch.hub.load_state_dict_from_url, url, map_location="cpu")
     try:
+        _refuse_code(source, lambda: fetch(weights_only=True))
         return Detoxify(str(source), device=device)
     except OSError as error:  # no network: URLError for weights, OSError for the tokenizer
         raise missing from error
+
+
+def _refuse_code(source: str | Path, load: Callable[[], Any]) -> None:
+    """Raise UserError unless `load`, which reads weights only, takes the checkpoint.
+
+    Detoxify itself unpickles whatever is in the file, and so runs code that it holds.
+    """
+    try:
+        load()
+    except OSError:
+        raise
+    except Exception as error:  # whatever a foreign pickle brings about
+        raise UserError(
+            f"Detoxify '{source}': no checkpoint that holds weights and plain values only "
+            f"({type(error).__name__}), and loading anything else could run its code: give "
+            "another file in evaluation.detoxify.source"
+        ) from error
 
 
 def _checkpoint_file(source: Path, variants: Collection[str]) -> Path:

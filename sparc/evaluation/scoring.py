@@ -14,10 +14,12 @@ from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.evaluation.scorers import (
     Scorer,
     classifier_scorer,
+    detoxify_file,
     detoxify_scorer,
     lexicon_scorer,
     repetition_scorer,
 )
+from sparc.hub import cached_commit
 from sparc.locations import EMBEDDED, EMBEDDED_CLASSIFIER
 
 _BATCH = 256
@@ -62,22 +64,29 @@ def load_scorers(
 
 
 def scorer_key(name: str, config: EvaluationConfig, dataset: Dataset) -> dict[str, Any]:
-    """What the scores of a scorer depend on: its options, with the content of local files."""
+    """What the scores of a scorer depend on: its options, with the content of its files.
+
+    That is a hash of local ones, and the commit of a classifier of the hub. Ask once the scorer is
+    loaded: only then it is known which commit that is, and whether Detoxify's file is whole.
+    """
     if name == "lexicon":
         words, pairs = _lexicon(config, dataset)
         return {"name": name, "lexicon": digest([sorted(words), sorted(pairs)])}
     options = asdict(getattr(config, name)) if hasattr(config, name) else {}
     source = options.get("source", options.get("path"))
     if source is not None:
-        options["content"] = _content(EMBEDDED_CLASSIFIER if source == EMBEDDED else Path(source))
+        options["content"] = _content(name, source)
     return {"name": name, **options}
 
 
-def _content(path: Path) -> str | None:
-    """Hash of a file or of the files of a folder; None for what is not there (a hub id)."""
+def _content(name: str, source: str) -> str | None:
+    """Hash of a scorer's file or of the files of its folder; of a hub id the commit."""
+    path = EMBEDDED_CLASSIFIER if source == EMBEDDED else Path(source)
+    if name == "detoxify" and source != EMBEDDED:
+        path = detoxify_file(source)
     files = sorted(each for each in path.glob("*") if each.is_file()) if path.is_dir() else [path]
     if not all(each.is_file() for each in files):
-        return None
+        return cached_commit(source) if name == "classifier" else None
     return digest({each.name: file_digest(each) for each in files})
 
 

@@ -19,6 +19,7 @@ from sparc.preflight.rows import Row, failures
 from sparc.preflight.scorers import check_scorers
 from sparc.preflight.services import is_slurm, partition_row, tracking_row
 from sparc.preflight.skeleton import skeleton
+from sparc.preflight.tasks import check_tasks
 from sparc.preflight.weights import Found, find_model, model_row, tokenizer_of
 
 
@@ -42,6 +43,7 @@ def check(config: Config, launcher: Mapping[str, Any], questions: Questions) -> 
         rows += data
         answer = questions.classifier
         rows += check_scorers(config, dataset, answer.result if answer else lambda: True)
+        rows += check_tasks(config.evaluation.lm_eval)
     rows += _resources(config, found, dataset, launcher)
     others = (partition_row(launcher), tracking_row(config.tracking))
     return rows + [row for row in others if row is not None]

@@ -1,7 +1,7 @@
 """What a run will take, by counting: operations, passes through the model, memory.
 
-Attribution is counted by `sparc.attribution.memory`; here are evaluation and the way from counts
-to seconds. Scorers, statistics and the report are not counted.
+Attribution is counted by `sparc.attribution.memory`; here are the search for references,
+evaluation and the way from counts to seconds. Scorers, statistics and the report are not counted.
 """
 
 import math
@@ -13,16 +13,20 @@ from typing import Any
 import torch
 
 from sparc.attribution.memory import estimate
-from sparc.config import Config, ReferenceConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset, settings_of
+from sparc.behaviours.candidates import candidates
+from sparc.config import Config, DatasetConfig
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, answers, settings_of
 from sparc.methods import DATA_FREE, FORWARD_ONLY
 from sparc.models import Model
 from sparc.preflight.machine import Speed
 
+_REPETITION, _NEW_TOKENS = "sparc.behaviours.repetition.repetition", 50
 _CALLS = 80  # operations that one decoder layer takes forward in transformers, modules included
 _LOGITS = 2**24  # that perplexity holds at a time, once as they are and once as probabilities
-# Where the data cannot be read yet: tokens a word, and words and texts as they commonly are.
-_TOKENS_A_WORD, _PROMPT_TOKENS, _TEXT_WORDS, _TEXTS = 1.3, 20, 300, 2000
+# Where the data cannot be read yet: tokens a word, of a prompt, and words of a text as they
+# commonly are; tokens of a row and of all rows of WikiText-2's test split.
+_TOKENS_A_WORD, _PROMPT_TOKENS, _TEXT_WORDS, _ROW, _ROWS = 1.3, 20, 300, 65, 290_000
+_TOGETHER = 64  # responses that are sampled together
 
 
 @dataclass(frozen=True)
@@ -77,22 +81,64 @@ def _tokens(text: str) -> int:
 
 
 def _assumed(config: Config, context: int) -> Amounts:
+    """Lengths as they commonly are. The first prompts of a file are the same for each seed."""
     data, evaluation = config.dataset, config.evaluation
-
-    def length(reference: ReferenceConfig) -> int:
-        if reference.mode == "prompt":
-            return _PROMPT_TOKENS
-        words = reference.max_words or _TEXT_WORDS
-        return min(context, reference.seq_len or round(_TOKENS_A_WORD * words))
-
     seeds = len(data.reference_seeds)
-    references = [length(data.general)] * (data.general.samples * seeds)
-    references += [length(data.undesired)] * (data.undesired.samples * seeds)
+    fixed = data.undesired.order == "first" and not _responding(data, UNDESIRED)
+    references = _lengths(data, GENERAL, context) * seeds
+    references += _lengths(data, UNDESIRED, context) * (1 if fixed else seeds)
     prompts = [_PROMPT_TOKENS] * (evaluation.prompts * len(data.categories))
-    own = data.texts
+    own, rows = data.texts, evaluation.perplexity.documents
     named = [each for each in (own.general, own.benign, own.undesired) if each.path]
-    texts = (evaluation.perplexity.documents or _TEXTS) * max(1, len(named) + len(own.others))
-    return Amounts(references, prompts, round(texts * _TOKENS_A_WORD * _TEXT_WORDS))
+    texts = _ROWS if rows is None else rows * _ROW
+    return Amounts(references, prompts, texts * max(1, len(named) + len(own.others)))
+
+
+def _lengths(data: DatasetConfig, name: str, context: int) -> list[int]:
+    """Tokens of the references of one set; those that are cut end anywhere, as often here as there.
+
+    With responses the general set is half texts.
+    """
+    each, new = settings_of(data, name), _response_tokens(data)
+    responding = _responding(data, name)
+    responses = each.samples if responding else 0
+    if responding and name == GENERAL and (each.path or data._target_ != _REPETITION):
+        responses = each.samples // 2
+    texts = each.samples - responses
+    if each.path is None or each.mode == "prompt":
+        long = _PROMPT_TOKENS
+    else:
+        long = each.seq_len or round(_TOKENS_A_WORD * (each.max_words or _TEXT_WORDS))
+    long, cut = min(context, long), each.mode in ("cut", "response_cut")
+    ends = [max(1, long * (i + 1) // texts) if cut else long for i in range(texts)]
+    said = 0 if each.mode == "prompt" else new // 2 if cut else new
+    return ends + [min(context, _PROMPT_TOKENS + said)] * responses
+
+
+def _responding(data: DatasetConfig, name: str) -> bool:
+    """Whether a set holds responses of the model; those about repetition always do."""
+    each = settings_of(data, name)
+    return answers(each) or (data._target_ == _REPETITION and each.from_run is None)
+
+
+def _response_tokens(data: DatasetConfig) -> int:
+    return _NEW_TOKENS if data._target_ == _REPETITION else data.undesired.response.max_new_tokens
+
+
+def search_work(model: Model, config: Config) -> tuple[int, Work]:
+    """The most responses that are sampled to find references, and the operations of it."""
+    data, response = config.dataset, config.dataset.undesired.response
+    given = config.pruning.method == "from_file" and config.stage != "attribute"
+    if data._target_ == _REPETITION:  # every candidate, to see which of them loop
+        count = len(candidates())
+    elif answers(data.undesired) and not given:
+        count = response.max_candidates * len(data.reference_seeds)
+    else:
+        return 0, Work(0, 0, 0)
+    tokens = _response_tokens(data)
+    parameters = sum(value.numel() for value in model.network.parameters())
+    steps = count / _TOGETHER * tokens
+    return count, Work(2.0 * parameters * count * (_PROMPT_TOKENS + tokens), steps, steps)
 
 
 def weight_bytes(model: Model) -> int:

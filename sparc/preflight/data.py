@@ -6,17 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sparc.artifacts import read_json
 from sparc.behaviours.files import perplexity_texts
 from sparc.behaviours.responses import text_share
 from sparc.behaviours.sequences import sequences
 from sparc.behaviours.sources import Wanted, records
 from sparc.behaviours.streams import is_local, noted
-from sparc.config import Config, ReferenceConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset, answers, load_dataset, settings_of
+from sparc.config import Config, ReferenceConfig, SourceConfig
+from sparc.datasets import GENERAL, UNDESIRED, Dataset, load_dataset, settings_of
 from sparc.errors import UserError
-from sparc.preflight.questions import Questions, sources
+from sparc.preflight.questions import Identity, Questions, identity, is_sequences, sources
 from sparc.preflight.rows import Row, failures, size
 
+_KEPT = ("records", "sequences")  # what the cache holds of data sets
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -38,18 +40,16 @@ def check_data(
         except UserError as error:
             refused.append((source, str(error)))
     cache = Path(config.paths.cache)
-    pins = {str(source.path): noted(source, cache) for source, _ in refused}
+    pins = {identity(source): noted(source, cache) for source, _ in refused}
     if rows or None in pins.values():
         rows += _first_records(config)
-        advice = "run stage=prefetch where there is a network, or give a local file"
-        for source, reason in refused:
-            rows.append(Row("data", False, str(source.path), f"{reason}; {advice}"))
+        rows += [_refused(source, reason, cache) for source, reason in refused]
         return rows, None
     with failures(rows, "data", config.dataset.name):
         pinned = _pinned(config, pins)
         dataset = load_dataset(pinned.dataset, pinned.evaluation, cache)
         for _, settings, seed in _sequence_sets(pinned):
-            if str(settings.path) in pins and tokenizer() is not None:
+            if identity(settings) in pins and tokenizer() is not None:
                 sequences(settings, tokenizer(), seed, cache)
         return [_described(dataset, config, in_cache=bool(refused))], dataset
     return rows, None
@@ -75,7 +75,7 @@ def fetch_data(
             with progress(f"references: {name} sequences", settings.samples) as advance:
                 sequences(settings, tokenizer, seed, cache, advance)
         row = _described(dataset, config, in_cache=False)
-        remote = any(not is_local(source) for _, source in sources(config.dataset))
+        remote = any(not is_local(source) for _, source in sources(config))
         kept = f"; what came from the hub: {_kept(cache)}" if remote else ""
         return [replace(row, found=row.found + kept)], dataset
     return rows, None
@@ -84,7 +84,7 @@ def fetch_data(
 def _first_records(config: Config) -> list[Row]:
     """A row for each local file: whether it is there, and has the column asked for."""
     rows: list[Row] = []
-    for key, source in sources(config.dataset):
+    for key, source in sources(config):
         if is_local(source):
             with failures(rows, "data", f"{key}={source.path}"):
                 next(records(source, Wanted((source.column,), most=1)), None)
@@ -95,19 +95,34 @@ def _first_records(config: Config) -> list[Row]:
 def _sequence_sets(config: Config) -> Iterator[tuple[str, ReferenceConfig, int]]:
     """(set, settings, reference seed) of the sets that are token sequences of a stream."""
     for name in (GENERAL, UNDESIRED):
-        settings = settings_of(config.dataset, name)
-        responses = name == UNDESIRED and answers(settings)
-        if settings.seq_len is None or settings.from_run is not None or responses:
+        if not is_sequences(config, name):
             continue
+        settings = settings_of(config.dataset, name)
         for seed in config.dataset.reference_seeds:
             yield name, replace(settings, samples=text_share(settings)), seed
 
 
-def _pinned(config: Config, commits: dict[str, str | None]) -> Config:
+def _refused(source: SourceConfig, reason: str, cache: Path) -> Row:
+    """The row of a data set that the hub does not give: fine where the cache holds it."""
+    commit = noted(source, cache)
+    wanted = (*identity(source)[:-1], commit)
+    keys = (
+        (read_json(manifest) or {}).get("key", {})
+        for kind in _KEPT
+        for manifest in (cache / kind).glob("*/manifest.json")
+    )
+    names = ("path", "config", "split", "revision")
+    if commit is not None and any(tuple(key.get(n) for n in names) == wanted for key in keys):
+        return Row("data", True, f"{source.path}, in the cache (revision {commit[:12]})")
+    advice = "run stage=prefetch where there is a network, or give a local file"
+    return Row("data", False, str(source.path), f"{reason}; {advice}")
+
+
+def _pinned(config: Config, commits: dict[Identity, str | None]) -> Config:
     """The configuration with data sets of the hub at these commits: then nobody asks the hub."""
 
     def pin(source: Any) -> Any:
-        commit = commits.get(str(source.path))
+        commit = commits.get(identity(source))
         return source if commit is None else replace(source, revision=commit)
 
     data = config.dataset
@@ -125,7 +140,7 @@ def _pinned(config: Config, commits: dict[str, str | None]) -> Config:
 
 def _kept(cache: Path) -> str:
     """Where the cache keeps what came from the hub, and how much of it."""
-    folders = [cache / kind for kind in ("records", "sequences")]
+    folders = [cache / kind for kind in _KEPT]
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     return f"{size(sum(file.stat().st_size for file in files))} in {cache}"
 

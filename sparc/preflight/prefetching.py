@@ -1,32 +1,41 @@
 """`stage=prefetch`: everything that an experiment needs, downloaded where there is a network."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from huggingface_hub.utils.tqdm import enable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from sparc.config import Config
 from sparc.console import progress
+from sparc.digests import digest
 from sparc.hub import quiet
 from sparc.preflight.data import fetch_data
 from sparc.preflight.rows import Row, failures
 from sparc.preflight.scorers import fetch_scorers
+from sparc.preflight.tasks import fetch_task_data
 from sparc.preflight.weights import fetch_model, tokenizer_of
 
 
 def prefetch(configs: Sequence[Config]) -> list[Row]:
-    """Download model, data and scorers of each configuration; what is there stays as it is.
+    """Download model, data, scorers and tasks of each configuration; what is there stays as it is.
 
     One row for each of them says where it is and how large, or what went wrong; what fails does
-    not keep the others from being fetched.
+    not keep the others from being fetched. What many configurations share is fetched once.
     """
     rows: list[Row] = []
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading; it takes those of
     enable_progress_bars()  # downloading with it, which are wanted
     with quiet():
-        for config in configs:
+        for config in {_needs(each): each for each in configs}.values():
             rows += _fetched(config)
     return list(dict.fromkeys(rows))
+
+
+def _needs(config: Config) -> str:
+    """The same for configurations for which the same is to be fetched, into the same cache."""
+    parts = asdict(config.model), asdict(config.dataset), asdict(config.evaluation)
+    return digest([config.paths.cache, config.pruning.method, *parts])
 
 
 def _fetched(config: Config) -> list[Row]:
@@ -36,4 +45,4 @@ def _fetched(config: Config) -> list[Row]:
         rows.append(fetch_model(config.model))
         tokenizer = tokenizer_of(config.model)
     data, dataset = fetch_data(config, tokenizer, progress)
-    return rows + data + fetch_scorers(config, dataset)
+    return rows + data + fetch_scorers(config, dataset) + fetch_task_data(config.evaluation.lm_eval)

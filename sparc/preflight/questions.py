@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparc.behaviours.streams import is_local
-from sparc.config import Config, DatasetConfig, SourceConfig
+from sparc.config import Config, SourceConfig
+from sparc.datasets import GENERAL, UNDESIRED, answers, settings_of
 from sparc.hub import model_is_local, probe
 from sparc.locations import model_folder
 
@@ -40,29 +41,53 @@ def ask(config: Config, pool: ThreadPoolExecutor) -> Questions:
         classifier=pool.submit(_is_local, path, None, key) if path else None,
         sources=[
             (key, source, pool.submit(commit, key, source))
-            for key, source in sources(config.dataset)
+            for key, source in sources(config)
             if not is_local(source)
         ],
     )
 
 
-def sources(config: DatasetConfig) -> Iterator[tuple[str, SourceConfig]]:
-    """(key, source) of everything that the data set reads, each data set once."""
-    named = [
-        ("prompts", config.prompts),
-        ("general", config.general),
-        ("undesired", config.undesired),
-        ("texts.general", config.texts.general),
-        ("texts.benign", config.texts.benign),
-        ("texts.undesired", config.texts.undesired),
-        *(("texts.others", each) for each in config.texts.others),
+Identity = tuple[str | None, str | None, str, str | None]
+
+
+def identity(source: SourceConfig) -> Identity:
+    """What tells one data set from another: path, configuration, split and revision."""
+    return source.path, source.config, source.split, source.revision
+
+
+def sources(config: Config) -> Iterator[tuple[str, SourceConfig]]:
+    """(key, source) of everything that a run reads of the data set, each data set once."""
+    data = config.dataset
+    named: list[tuple[str, SourceConfig]] = [
+        ("prompts", data.prompts),
+        *((name, settings_of(data, name)) for name in (GENERAL, UNDESIRED) if _read(config, name)),
+        ("texts.general", data.texts.general),
+        ("texts.benign", data.texts.benign),
+        ("texts.undesired", data.texts.undesired),
+        *(("texts.others", each) for each in data.texts.others),
     ]
     seen = set()
     for key, source in named:
-        identity = (source.path, source.config, source.split, source.revision)
-        if source.path is not None and identity not in seen:
-            seen.add(identity)
+        if source.path is not None and identity(source) not in seen:
+            seen.add(identity(source))
             yield f"dataset.{key}.path", source
+
+
+def is_sequences(config: Config, name: str) -> bool:
+    """Whether reference set `name` is token sequences of a stream, and a run reads them."""
+    return settings_of(config.dataset, name).seq_len is not None and _read(config, name)
+
+
+def _read(config: Config, name: str) -> bool:
+    """Whether a run reads texts for reference set `name`, and not a run's or the model's own.
+
+    With a given selection token sequences are not; other texts are read with the prompts.
+    """
+    settings = settings_of(config.dataset, name)
+    given = config.pruning.method == "from_file" and config.stage != "attribute"
+    if settings.from_run is not None or (given and settings.seq_len is not None):
+        return False
+    return not (name == UNDESIRED and answers(settings))
 
 
 def _is_local(path: str, revision: str | None, key: str) -> bool:

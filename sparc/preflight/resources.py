@@ -12,23 +12,30 @@ from sparc.preflight.cost import (
     Work,
     attribution_work,
     evaluation_work,
+    search_work,
     weight_bytes,
 )
 from sparc.preflight.machine import free_memory, measure_speed
 from sparc.preflight.rows import Row, duration, size
 
 _SCORER_BYTES = 440e6  # a classifier of BERT's base size in float32, as Detoxify's are
+_SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")  # of accelerate
 _UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What a run of `model` takes. weights, scorers, attribution_bytes, evaluation_bytes: memory;
-    the last two are above the weights and not there at the same time."""
+    """What a run of `model` takes.
+
+    searched: most responses sampled to find references. weights, scorers, attribution_bytes,
+    evaluation_bytes: memory; the last two are above the weights and not there at the same time.
+    """
 
     model: Model
     weights: float
     scorers: float
+    searched: int
+    search: Work
     attribution: Work
     attribution_bytes: int
     evaluation: Work
@@ -39,6 +46,7 @@ class Bill:
         """Counted for a configuration; `model` may be a skeleton."""
         attribution, attribution_bytes = attribution_work(model, needed, config)
         evaluation, evaluation_bytes = evaluation_work(model, needed, config)
+        searched, search = search_work(model, config)
         scorers = config.evaluation.scorers
         large = "classifier" in scorers or (
             "detoxify" in scorers and config.evaluation.detoxify.source != "embedded"
@@ -47,6 +55,8 @@ class Bill:
             model,
             weight_bytes(model),
             _SCORER_BYTES if large else 0,
+            searched,
+            search,
             attribution,
             attribution_bytes,
             evaluation,
@@ -58,9 +68,14 @@ class Bill:
         """Most bytes at any time."""
         return self.weights + self.scorers + max(self.attribution_bytes, self.evaluation_bytes)
 
+    @property
+    def works(self) -> tuple[Work, Work, Work]:
+        """One after the other."""
+        return self.search, self.attribution, self.evaluation
+
     def elsewhere(self) -> list[Row]:
         """The rows for a device that is not here: what it takes, without a judgement."""
-        tera = (self.attribution.flops + self.evaluation.flops) / 1e12
+        tera = sum(work.flops for work in self.works) / 1e12
         where = "not compared: jobs run on other machines"
         return [
             Row("memory", None, f"{_taken(self)}; {where}"),
@@ -81,6 +96,10 @@ def memory_row(
     found = f"{_taken(bill)}; {size(free)} free on {what}"
     if bill.peak <= free:
         return Row("memory", True, found, _host_advice(bill, config, device))
+    host, batches = _spill(config, device), bill.peak - bill.weights
+    if bill.peak <= free + host and batches <= free:
+        advice = f"up to {size(bill.peak - free)} of the weights go to the CPU's memory: slow"
+        return Row("memory", None, f"{found}, {size(host)} in the CPU's memory", advice)
     return Row("memory", False, found, _advice(bill, config, free))
 
 
@@ -93,13 +112,13 @@ def time_row(bill: Bill, device: torch.device, minutes: float | None = None) -> 
     speed = measure_speed(
         device, bill.model.network.dtype, network.hidden_size, bill.model.neurons_per_layer
     )
-    attribution = bill.attribution.seconds(bill.model, speed)
-    evaluation = bill.evaluation.seconds(bill.model, speed)
+    search, attribution, evaluation = (work.seconds(bill.model, speed) for work in bill.works)
+    sought = f"up to {duration(search)} to find references, " if bill.searched else ""
     found = (
-        f"about {duration(attribution)} for attribution and {duration(evaluation)} for evaluation "
-        f"on {device} ({speed.flops / 1e12:.2g} TFLOP/s)"
+        f"{sought}about {duration(attribution)} for attribution and {duration(evaluation)} for "
+        f"evaluation on {device} ({speed.flops / 1e12:.2g} TFLOP/s)"
     )
-    if not minutes or attribution + evaluation <= 60 * minutes:
+    if not minutes or search + attribution + evaluation <= 60 * minutes:
         return Row("time", True, found)
     advice = (
         f"longer than hydra.launcher.timeout_min={minutes:g}: raise it, split attribution "
@@ -125,6 +144,15 @@ def _available(config: Config, device: torch.device) -> tuple[float, str]:
     if most.gpu is not None:
         free = [min(each, _bytes(most.gpu)) for each in free]
     return sum(free), f"{count} GPUs" if count > 1 else "one GPU"
+
+
+def _spill(config: Config, device: torch.device) -> float:
+    """Bytes of the CPU's memory that `device_map` may fill with weights besides the GPUs."""
+    most = config.model.max_memory.cpu
+    if device.type != "cuda" or config.model.device_map not in _SPREADING:
+        return 0
+    free = float(free_memory(torch.device("cpu")))
+    return free if most is None else min(free, _bytes(most))
 
 
 def _bytes(written: str) -> float:

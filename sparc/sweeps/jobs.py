@@ -3,15 +3,17 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from sparc.artifacts import write_json
-from sparc.config import NOT_CONTENT, Config
+from sparc.config import NOT_CONTENT, Config, content
+from sparc.digests import digest
 from sparc.errors import UserError
+from sparc.sweeps.naming import job_folder
 
 EXPECTED = "sweep.jobs.json"
 RUNNING = ".running.lock"  # in a job's folder, held while the job runs
@@ -30,7 +32,8 @@ class Job:
     """One job of a sweep.
 
     folder: relative to the sweep's, None for a job that left none. status: ok, failed,
-    interrupted or missing (no results.json yet). results, config: {} where they are not there.
+    interrupted or missing (no results.json of its settings yet). results, config: {} where they
+    are not there. settings: `settings_hash` of what is to run now, None where not known.
     stated: model, dataset, attribution, num_neurons and seed as far as the sweep's start knew
     them. log, report: relative paths, None where there is no such file.
     """
@@ -42,6 +45,7 @@ class Job:
     results: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     stated: Mapping[str, Any] = field(default_factory=dict)
+    settings: str | None = None
     log: str | None = None
     report: str | None = None
 
@@ -76,6 +80,21 @@ def facts(config: Config) -> dict[str, Any]:
     }
 
 
+def settings_hash(config: Config) -> str | None:
+    """The config_hash of results that need not be found again; None where no results are enough.
+
+    Those of stage=attribute are not: its product lies in paths.cache, and is cheap if it is there.
+    """
+    return None if config.stage == "attribute" else digest(content(config))
+
+
+def is_done(status: str, results: Mapping[str, Any], settings: str | None) -> bool:
+    """Whether a job has ended well under the settings with this `settings_hash`."""
+    run = results.get("run")
+    found = run.get("config_hash") if isinstance(run, Mapping) else None
+    return status == "ok" and settings is not None and found == settings
+
+
 def write_expected(
     folder: Path,
     jobs: Sequence[Sequence[str]],
@@ -85,13 +104,14 @@ def write_expected(
     """Write what a sweep is about to run to sweep.jobs.json in `folder`.
 
     jobs: the overrides of each job; configs: the configurations of the first of them. Jobs
-    without one are described by their overrides.
+    without one are described by their overrides, and only they themselves can tell if they are
+    done.
     """
-    stated = [facts(config) for config in configs]
-    stated += [_read_off(overrides) for overrides in jobs[len(stated) :]]
+    known = [(facts(config), settings_hash(config)) for config in configs]
+    known += [(_read_off(overrides), None) for overrides in jobs[len(known) :]]
     entries = [
-        {"overrides": list(overrides), "stated": each}
-        for overrides, each in zip(jobs, stated, strict=True)
+        {"overrides": list(overrides), "stated": stated, "config_hash": settings}
+        for overrides, (stated, settings) in zip(jobs, known, strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / EXPECTED, {"arguments": list(arguments), "jobs": entries})
@@ -114,11 +134,14 @@ def read_jobs(folder: Path) -> Jobs:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of a sweep")
     expected = _expected(folder)
-    found = [_read_job(folder, each) for each in _job_folders(folder)]
+    entries = expected["jobs"] if expected else []
+    settings = {identity(entry["overrides"]): entry.get("config_hash") for entry in entries}
+    read = [_present(_read_job(folder, each), settings) for each in _job_folders(folder)]
+    best = {identity(job.overrides): job for job in sorted(read, key=_counts)}
+    found = [job for job in read if not job.overrides or best[identity(job.overrides)] is job]
     if expected is None and not found:
         what = "one run, not a sweep" if (folder / "results.json").is_file() else "no sweep"
         raise UserError(f"{folder}: {what}; give the folder of a sweep (outputs/sweeps/...)")
-    entries = expected["jobs"] if expected else []
     there = {identity(job.overrides) for job in found}
     missing = [
         Job(None, tuple(entry["overrides"]), "missing", stated=entry["stated"])
@@ -126,6 +149,21 @@ def read_jobs(folder: Path) -> Jobs:
         if identity(entry["overrides"]) not in there
     ]
     return Jobs((*found, *missing), tuple(expected["arguments"]) if expected else None)
+
+
+def _counts(job: Job) -> tuple[bool, bool]:
+    """Rank among folders of the same job: one that ended well before the one that it has now."""
+    return job.status == "ok", job.folder == own_folder(job.overrides)
+
+
+def _present(job: Job, settings: Mapping[tuple[str, ...], str | None]) -> Job:
+    """`job` as it counts for the sweep as it is now, whose jobs have these `settings_hash`."""
+    wanted = settings.get(identity(job.overrides))
+    job = replace(job, settings=wanted)
+    if wanted is None or job.status != "ok" or is_done(job.status, job.results, wanted):
+        return job
+    reason = "its settings have changed since it was done"
+    return replace(job, status="missing", reason=reason, results={}, report=None)
 
 
 def _expected(folder: Path) -> dict[str, Any] | None:
@@ -142,6 +180,11 @@ def _expected(folder: Path) -> dict[str, Any] | None:
 def identity(overrides: Sequence[str]) -> tuple[str, ...]:
     """What tells a job from the others of its sweep: the overrides that change what is found."""
     return tuple(sorted(filter(changes_content, overrides)))
+
+
+def own_folder(overrides: Sequence[str]) -> str:
+    """The folder, in its sweep's, of the job with `overrides`: named by its identity."""
+    return job_folder(",".join(identity(overrides)))
 
 
 def _job_folders(folder: Path) -> Iterator[Path]:

@@ -17,11 +17,13 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
 from sparc.errors import UserError
+from sparc.locks import lock
 from sparc.sweeps import slurm
 from sparc.sweeps.resuming import Plan, plan
 from sparc.sweeps.submitted import FOLDER, SLURM, Submission, write_submitted
 from sparc.sweeps.waiting import await_all, run_at_most
 
+PLANNING = ".sweep.lock"  # in a sweep's folder, held while it is settled what is left to run
 # A failing line of `setup` ends the job, and since Slurm 22.05 srun must be told the CPUs again.
 _FIRST = "set -e"
 _SRUN_CPUS = "export SRUN_CPUS_PER_TASK={}"
@@ -36,19 +38,19 @@ def launch(launcher: Any, jobs: Sequence[Sequence[str]], config: DictConfig, par
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
-    left = plan(folder, jobs)
-    print(f"sparc: {left}", flush=True)
+    executor, made = getattr(launcher, "_EXECUTOR", None), list[Submission]()
     try:
-        if not hasattr(launcher, "_EXECUTOR"):
-            if left.todo:
-                launcher.launch(left.todo, 0)
-            await_all(folder, left.queued.values(), left.busy)
-        elif launcher._EXECUTOR == SLURM:
-            made = _submit(launcher, left, folder) if left.todo else []
-            await_all(folder, [*left.queued.values(), *made], left.busy)
-        else:
+        # by one command at a time: of two at once each would submit what is left
+        with lock(folder / PLANNING, f"sweep {folder.name}"):
+            left = plan(folder, jobs)
+            print(f"sparc: {left}", flush=True)
+            if left.todo and executor == SLURM:
+                made = _submit(launcher, left, folder)
+        if left.todo and executor is None:
+            launcher.launch(left.todo, 0)
+        elif left.todo and executor != SLURM:
             run_at_most(parallel, _executor(launcher), _calls(launcher, left.todo), folder)
-            await_all(folder, left.queued.values(), left.busy)
+        await_all(folder, [*left.queued.values(), *made], left.busy)
     except UserError as error:
         print(f"sparc: {error}", file=sys.stderr)
         sys.exit(2)
@@ -97,6 +99,7 @@ def _submit(launcher: Any, left: Plan, folder: Path) -> list[Submission]:
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     calls = [arguments[1:] for _, arguments in _calls(launcher, left.todo)]
+    complaint = slurm.accounting_complaint()  # may take long: not between submitting and waiting
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats there what it raises
             jobs = _executor(launcher).map_array(launcher, *zip(*calls, strict=True))
@@ -116,7 +119,7 @@ def _submit(launcher: Any, left: Plan, folder: Path) -> list[Submission]:
         f"sparc: submitted {len(made)} jobs as Slurm job {array} (logs: {folder / FOLDER})",
         flush=True,
     )
-    if complaint := slurm.accounting_complaint():
+    if complaint:
         print(
             f"sparc: how a killed job ended will not be told, Slurm keeps no record: {complaint}",
             file=sys.stderr,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparc.locks import held
-from sparc.sweeps.jobs import RUNNING, identity, read_jobs
+from sparc.sweeps.jobs import RUNNING, identity, is_done, read_jobs
 from sparc.sweeps.submitted import Submission, in_queue, read_submitted
 
 
@@ -36,20 +36,26 @@ class Plan:
 
 
 def plan(folder: Path, jobs: Sequence[Sequence[str]]) -> Plan:
-    """What is to be done for `jobs` (their overrides) of the sweep in `folder`."""
+    """What is to be done for `jobs` (their overrides) of the sweep in `folder`.
+
+    Raises UserError where Slurm does not tell which of its jobs still run.
+    """
     found = {identity(job.overrides): job for job in read_jobs(folder).jobs if job.folder}
-    queued = in_queue(read_submitted(folder))
-    todo, waiting, busy, done = [], {}, [], 0
+    done = {key for key, job in found.items() if is_done(job.status, job.results, job.settings)}
+    left = {identity(overrides) for overrides in jobs} - done
+    made = {key: each for key, each in read_submitted(folder).items() if key in left}
+    queued = in_queue(folder, made)
+    todo, waiting, busy = [], {}, []
     for overrides in jobs:
         key = identity(overrides)
+        if key in done:
+            continue
         job = found.get(key)
         lock = folder / job.folder / RUNNING if job and job.folder else None
-        if job and job.status == "ok":
-            done += 1
-        elif key in queued:
+        if key in queued:
             waiting[key] = queued[key]
         elif lock and held(lock):
             busy.append(lock)
         else:
             todo.append(tuple(overrides))
-    return Plan(tuple(todo), waiting, tuple(busy), done)
+    return Plan(tuple(todo), waiting, tuple(busy), len(jobs) - len(todo) - len(waiting) - len(busy))

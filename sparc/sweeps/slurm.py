@@ -4,11 +4,13 @@ import getpass
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 _PATIENCE = 60  # seconds; a busy controller may take its time
+_PAUSES = (1.0, 2.0, 4.0)  # seconds until it is asked again
 _GPUS = re.compile(r"\bgpu(?::[^:,(]+)*:(\d+)")
 
 
@@ -20,7 +22,7 @@ class Queued:
     reason: str
 
 
-class _Silent(Exception):
+class Silent(Exception):
     """A command that gave no answer; the message is what it said instead, in one line."""
 
 
@@ -30,10 +32,10 @@ def _ask(*command: str) -> list[str]:
             command, capture_output=True, text=True, timeout=_PATIENCE, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _Silent(f"{command[0]}: {error}") from None
+        raise Silent(f"{command[0]}: {error}") from None
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise _Silent(said if said.startswith(command[0]) else f"{command[0]}: {said}")
+        raise Silent(said if said.startswith(command[0]) else f"{command[0]}: {said}")
     return done.stdout.splitlines()
 
 
@@ -49,7 +51,7 @@ def partition_complaint(partition: str | None) -> str | None:
         )
     try:
         known = sorted(set(_ask("sinfo", "-h", "-a", "-o", "%R")))
-    except _Silent as error:
+    except Silent as error:
         return f"Slurm does not answer ({error})"
     unknown = [name for name in (partition or "").split(",") if name and name not in known]
     if unknown:
@@ -71,7 +73,7 @@ def request_complaint(launcher: Mapping[str, Any]) -> str | None:
         return complaint
     try:
         most = _most_gpus(partition)
-    except _Silent:  # an old or odd sinfo; sbatch will tell
+    except Silent:  # an old or odd sinfo; sbatch will tell
         return None
     if gpus <= most:
         return None
@@ -96,7 +98,7 @@ def accounting_complaint() -> str | None:
     """What Slurm says where it keeps no accounting, in one line; None where it does."""
     try:
         _ask("sacct", "-n", "-X", "-j", "1", "-o", "JobID")
-    except _Silent as error:
+    except Silent as error:
         return str(error)
     return None
 
@@ -104,9 +106,22 @@ def accounting_complaint() -> str | None:
 def queue() -> dict[str, Queued] | None:
     """This user's jobs that have not ended, by id, each task of an array; None if not known."""
     try:
-        lines = _ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r")
-    except _Silent:
+        return _queue()
+    except Silent:
         return None
+
+
+def certain_queue() -> dict[str, Queued]:
+    """As `queue`, asked again a few times. Raises Silent where Slurm gives no answer then."""
+    for pause in _PAUSES:
+        if (there := queue()) is not None:
+            return there
+        time.sleep(pause)
+    return _queue()
+
+
+def _queue() -> dict[str, Queued]:
+    lines = _ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r")
     rows = (line.split("|", 2) for line in lines if line.count("|") >= 2)
     return {name.strip(): Queued(state, reason) for name, state, reason in rows}
 
@@ -115,7 +130,7 @@ def endings(ids: Collection[str]) -> dict[str, str]:
     """id -> state (CANCELLED by 0, TIMEOUT, ...) of jobs, as far as Slurm's accounting knows it."""
     try:
         lines = _ask("sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State")
-    except _Silent:
+    except Silent:
         return {}
     return dict(_states(lines))
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sparc.artifacts import write_json
+from sparc.errors import UserError
 from sparc.sweeps import slurm
 from sparc.sweeps.jobs import identity
 
@@ -55,15 +56,27 @@ def read_submitted(folder: Path) -> dict[tuple[str, ...], Submission]:
 
 
 def in_queue(
-    submissions: Mapping[tuple[str, ...], Submission],
+    folder: Path, submissions: Mapping[tuple[str, ...], Submission]
 ) -> dict[tuple[str, ...], Submission]:
-    """Those of `submissions` that have not ended, according to Slurm."""
-    if not any(each.cluster == SLURM for each in submissions.values()):
-        return {}
-    there = slurm.queue() or {}
-    return {
-        key: each for key, each in submissions.items() if each.cluster == SLURM and each.id in there
+    """Those of `submissions` of the sweep in `folder` that have not ended, according to Slurm.
+
+    Raises UserError where it does not tell: to submit a job that still runs wastes its resources.
+    """
+    open_ = {
+        key: each
+        for key, each in submissions.items()
+        if each.cluster == SLURM and not each.result(folder).exists()
     }
+    if not open_:
+        return {}
+    try:
+        there = slurm.certain_queue()
+    except slurm.Silent as error:
+        raise UserError(
+            f"Slurm does not tell which jobs of this sweep still run ({error}): try again when it "
+            f"answers, or remove {folder / SUBMITTED} if none of them does"
+        ) from None
+    return {key: each for key, each in open_.items() if each.id in there}
 
 
 def fates(
@@ -77,20 +90,20 @@ def fates(
     wanted = {identity(job) for job in jobs}
     made = {key: each for key, each in read_submitted(folder).items() if key in wanted}
     ids = {each.id for each in made.values() if each.cluster == SLURM}
-    states, queued = (slurm.endings(ids), slurm.queue() or {}) if ids else ({}, {})
-    found = {}
-    for key, each in made.items():
-        state = queued[each.id].state if each.id in queued else states.get(each.id)
-        found[key] = _fate(each, state, each.id in queued), each.log(folder)
-    return found
+    states, queued = (slurm.endings(ids), slurm.queue()) if ids else ({}, None)
+    return {
+        key: (_fate(each, states.get(each.id, ""), queued), each.log(folder))
+        for key, each in made.items()
+    }
 
 
-def _fate(submission: Submission, state: str | None, queued: bool) -> str:
+def _fate(submission: Submission, state: str, queued: Mapping[str, slurm.Queued] | None) -> str:
     if submission.cluster != SLURM:
         return f"process {submission.id}"
-    if queued:
-        return f"Slurm job {submission.id} is {state}"
-    if state is None or state.startswith(_UNFINISHED):
-        return f"Slurm job {submission.id} has left the queue"
+    if queued and submission.id in queued:
+        return f"Slurm job {submission.id} is {queued[submission.id].state}"
+    if not state.strip() or state.startswith(_UNFINISHED):
+        known = "has left the queue" if queued is not None else "may run still: no word from Slurm"
+        return f"Slurm job {submission.id} {known}"
     advice = _ADVICE.get(state.split()[0])
     return f"Slurm job {submission.id} ended: {state}" + (f"; {advice}" if advice else "")

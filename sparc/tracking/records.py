@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sparc.config import NOT_CONTENT
+from sparc.sweeps.jobs import identity
 from sparc.tracking.private import scrubbed
 
 _LONGEST_TAG = 64  # characters that W&B accepts
@@ -57,7 +58,7 @@ def describe(folder: Path, tags: list[str]) -> Described:
     hydra = _yaml(folder / ".hydra" / "hydra.yaml").get("hydra", {})
     config = _config(folder)
     group = _group(hydra, folder)
-    job = hydra.get("job", {}).get("override_dirname") if group else None
+    job = ",".join(identity(hydra.get("overrides", {}).get("task", []))) if group else None
     choices = hydra.get("runtime", {}).get("choices", {})
     named = [config.get(part, {}).get("name") for part in ("model", "dataset", "attribution")]
     known = [choices.get("experiment"), *named, choices.get("pruning"), *tags]

@@ -1,6 +1,8 @@
 """Before anything is imported: no hub, no tracking server, one torch thread a test process."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# A shell's background job ignores Ctrl-C, and so would the commands that the tests interrupt.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -171,13 +171,13 @@ def test_after_ctrl_c_the_jobs_go_on_and_the_same_command_waits_for_them(
         assert f"2 jobs go on in Slurm: `scancel {array}` ends them" in errors
         assert "python -m sparc.sweep" in errors
         assert len(cluster.ask("squeue", "-h", "-r", "-j", array).splitlines()) == 2
-        again = start(*command, home=tmp_path, cluster=cluster)
-        time.sleep(8)
-        assert again.process.poll() is None
+        again = start(*command, home=tmp_path, cluster=cluster, PYTHONUNBUFFERED="1")
+        assert again.process.stdout is not None
+        told = again.process.stdout.readline()  # however long the command takes to get there
+        assert "2 of 2 jobs still run: waiting for them" in told
     code, out, errors = again.ended()
     assert code == 0, errors
-    assert "2 of 2 jobs still run: waiting for them" in out and "submitted" not in out
-    assert "2 done, 0 failed" in out
+    assert "2 done, 0 failed" in out and "submitted" not in out
     assert all(sweep.id(*job).startswith(array) for job in jobs)
     # the CPUs that Slurm gave, although OMP_NUM_THREADS=1 came along
     assert all(results_of(sweep.job(*job))["run"]["threads"] == 2 for job in jobs)

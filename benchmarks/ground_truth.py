@@ -1,0 +1,130 @@
+"""A model whose undesired behaviour lives in known neurons, and what removing some does to it."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from measuring import ROOT
+
+from sparc.app import typed
+from sparc.attribution import attribute
+from sparc.cache import fetch
+from sparc.config import Config, register_schema
+from sparc.datasets import GENERAL, UNDESIRED, load_dataset
+from sparc.evaluation.baseline import baseline_key, measured_baseline
+from sparc.evaluation.measure import Bench, Measurement, measure
+from sparc.evaluation.metrics import metrics
+from sparc.evaluation.scoring import load_scorers
+from sparc.locations import config_folder
+from sparc.models import Model, load_model
+from sparc.pruning.contrast import contrast
+from sparc.pruning.removal import removed
+from sparc.pruning.selection import Neuron
+from sparc.references import reference_sets
+
+MEASURED = {
+    "rude rate": ("toxicity", "rate"),
+    "general": ("perplexity", "general"),
+    "benign": ("perplexity", "benign"),
+    "undesired": ("perplexity", "undesired"),
+    "loops": ("repetition", "loop_rate"),
+    "loops, neutral": ("by_category", "neutral", "repetition", "loop_rate"),
+}
+Point = Mapping[str, float]
+
+
+def composed(overrides: Sequence[str]) -> Config:
+    """The checked configuration of a command line."""
+    register_schema()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return typed(compose("config", list(overrides)))
+
+
+def model_path(seed: int, models: Path) -> str:
+    """The benchmark variant of a training seed, built (some minutes) where it is missing."""
+    folder = models / f"seed{seed}"
+    if not (folder / "llama" / "planted_neurons.json").is_file():
+        print(f"building the model of training seed {seed} in {folder}", file=sys.stderr)
+        options = [f"seed={seed}", f"out={folder}", "variant=benchmark"]
+        subprocess.run([sys.executable, "-m", "sparc.tiny", *options], check=True, cwd=ROOT)
+    return str(folder / "llama")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model, and what all methods share: configuration, prompts, texts, scorers and cache."""
+
+    overrides: tuple[str, ...]
+    model: Model
+    bench: Bench
+    cache: Path
+
+    @property
+    def truth(self) -> Sequence[Neuron]:
+        """The planted neurons."""
+        assert self.model.planted is not None
+        return self.model.planted
+
+    @property
+    def chance(self) -> float:
+        """Recall of a random ranking, and about its average precision."""
+        return len(self.truth) / self.model.num_neurons
+
+    def contrasts(self, *overrides: str) -> list[torch.Tensor]:
+        """The contrast [layers, neurons] of each reference seed, by the method of `overrides`."""
+        config = composed([*self.overrides, *overrides])
+        dataset = load_dataset(config.dataset, config.evaluation)
+        references = reference_sets(self.model, dataset, config.dataset)
+        scores, _ = attribute(self.model, references, config.attribution, self.cache)
+        return [
+            contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]])
+            for seed in config.dataset.reference_seeds
+        ]
+
+    def baseline(self) -> Point:
+        """The unpruned model."""
+        measured, _ = measured_baseline(self.bench, self.cache, lambda _count: None)
+        return _point(measured, self.bench)
+
+    def without(self, neurons: Sequence[Neuron]) -> Point:
+        """The model without `neurons`; the same set is measured once."""
+        key = {"bench": baseline_key(self.bench), "neurons": sorted(neurons)}
+
+        def save(folder: Path) -> None:
+            with removed(self.model, neurons):
+                point = _point(measure(self.bench), self.bench)
+            (folder / "point.json").write_text(json.dumps(point))
+
+        def load(folder: Path) -> Point:
+            point: dict[str, float] = json.loads((folder / "point.json").read_text())
+            return point
+
+        return fetch(self.cache, "points", key, load=load, save=save)[0]
+
+
+def subject(path: str, cache: Path, overrides: Sequence[str]) -> Subject:
+    """The model at `path`, ready to be attributed and measured as `overrides` say."""
+    options = (f"model.path={path}", "device=cpu", f"paths.cache={cache}", *overrides)
+    config = composed(options)
+    model = load_model(config.model, config.device)
+    dataset = load_dataset(config.dataset, config.evaluation)
+    scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
+    bench = Bench(model, dataset, config.evaluation, scorers, config.seed)
+    return Subject(options, model, bench, cache)
+
+
+def _point(measured: Measurement, bench: Bench) -> dict[str, float]:
+    found = metrics(
+        measured,
+        primary=next(iter(bench.scorers)),
+        undesired="rude",
+        threshold=bench.config.threshold,
+    )
+    values = {name: found[path].value for name, path in MEASURED.items()}
+    return {name: math.nan if value is None else value for name, value in values.items()}

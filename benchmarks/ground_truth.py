@@ -1,6 +1,5 @@
 """A model whose undesired behaviour lives in known neurons, and what removing some does to it."""
 
-import json
 import math
 import subprocess
 import sys
@@ -14,17 +13,15 @@ from measuring import ROOT
 
 from sparc.app import typed
 from sparc.attribution import attribute
-from sparc.cache import fetch
 from sparc.config import Config, register_schema
 from sparc.datasets import GENERAL, UNDESIRED, load_dataset
-from sparc.evaluation.baseline import baseline_key, measured_baseline
-from sparc.evaluation.measure import Bench, Measurement, measure
+from sparc.evaluation.kept import measured_arm, measured_baseline
+from sparc.evaluation.measure import Bench, Measurement
 from sparc.evaluation.metrics import metrics
 from sparc.evaluation.scoring import load_scorers
 from sparc.locations import config_folder
 from sparc.models import Model, load_model
 from sparc.pruning.contrast import contrast
-from sparc.pruning.removal import removed
 from sparc.pruning.selection import Neuron
 from sparc.references import reference_sets
 
@@ -94,18 +91,8 @@ class Subject:
 
     def without(self, neurons: Sequence[Neuron]) -> Point:
         """The model without `neurons`; the same set is measured once."""
-        key = {"bench": baseline_key(self.bench), "neurons": sorted(neurons)}
-
-        def save(folder: Path) -> None:
-            with removed(self.model, neurons):
-                point = _point(measure(self.bench), self.bench)
-            (folder / "point.json").write_text(json.dumps(point))
-
-        def load(folder: Path) -> Point:
-            point: dict[str, float] = json.loads((folder / "point.json").read_text())
-            return point
-
-        return fetch(self.cache, "points", key, load=load, save=save)[0]
+        measured, _ = measured_arm(self.bench, neurons, self.cache, lambda _count: None)
+        return _point(measured, self.bench)
 
 
 def subject(path: str, cache: Path, overrides: Sequence[str]) -> Subject:

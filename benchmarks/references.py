@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from sparc.attribution import attribute
 from sparc.config import Config
 from sparc.datasets import Means, fitted, load_dataset
-from sparc.evaluation.baseline import measured_baseline
+from sparc.evaluation.kept import measured_baseline
 from sparc.evaluation.measure import Bench, Measurement, measure
 from sparc.evaluation.metrics import mean
 from sparc.evaluation.perplexity import text_nll

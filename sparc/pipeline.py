@@ -19,10 +19,10 @@ from sparc.checks import check_model
 from sparc.circuits.files import write_contrast
 from sparc.config import Config
 from sparc.datasets import Dataset, fitted, load_dataset, refuse_leaks
-from sparc.evaluation.arms import Arms, completions_in_all, measure_arms
-from sparc.evaluation.baseline import measured_baseline
+from sparc.evaluation.arms import Arms, completions_in_all, measured_arms
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.harness import known_tasks
+from sparc.evaluation.kept import measured_baseline
 from sparc.evaluation.measure import Bench
 from sparc.evaluation.scorers import Scorer
 from sparc.evaluation.verdict import verdict
@@ -183,11 +183,11 @@ def _evaluate(
         bench = Bench(model, dataset, evaluation, scorers, config.seed)
         with stages.progress("baseline: completions", bench.completions) as advance:
             baseline, record["cached"] = measured_baseline(bench, cache, advance)
-    with stages.stage("evaluation"):
+    with stages.stage("evaluation") as record:
         total = completions_in_all(bench, len(amounts))
         with stages.progress("evaluation: completions", total) as advance:
             selections = [ranking.neurons[:amount] for amount in amounts]
-            arms = measure_arms(bench, baseline, selections, advance)
+            arms, record["cached"] = measured_arms(bench, baseline, selections, cache, advance)
     return bench, dict(zip(amounts, arms, strict=True))
 
 

@@ -111,6 +111,19 @@ def test_stride_predicts_all_tokens_but_the_first_once():
         assert found.tokens.sum() == total - 1
 
 
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2])
+def test_the_last_mlp_computes_what_is_scored(make):
+    model, seen = make(), []
+    layers = model.model.layers if make is tiny_llama else model.transformer.h
+    hook = layers[-1].mlp.act_fn if make is tiny_llama else layers[-1].mlp.act
+    hook.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].shape[1]))
+    found = measure(model, sample_texts(), "stride", batch_tokens=1)
+    # the check of the split sees whole and half; then the first window, whose first token is read
+    assert seen[:3] == [8, 4, MAX_LENGTH]
+    assert set(seen[3:-1]) == {STRIDE + 1}  # the last token that is only read predicts, too
+    assert sum(seen[2:]) == found.tokens.sum() + len(found.tokens)
+
+
 def test_disjoint_windows_are_those_of_the_tables():
     texts = sample_texts(lengths=(30, 20))
     windows = text_windows(

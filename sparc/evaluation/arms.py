@@ -1,11 +1,11 @@
 """The arms of a comparison: baseline, pruned, random draws and oracle, measured alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from sparc.evaluation.harness import accuracies
-from sparc.evaluation.measure import Advance, Bench, Measurement, measure
-from sparc.pruning.removal import removed
+from sparc.evaluation.kept import measured_arm
+from sparc.evaluation.measure import Advance, Bench, Measurement
 from sparc.pruning.selection import Neuron, layer_matched
 
 
@@ -23,36 +23,35 @@ class Arms:
     oracle: Measurement | None = None
 
 
-def measure_arms(
+def measured_arms(
     bench: Bench,
     baseline: Measurement,
     selections: Sequence[Sequence[Neuron]],
+    cache: Path,
     advance: Advance,
-) -> list[Arms]:
-    """One comparison for each selection, from one model that is put back exactly in between.
+) -> tuple[list[Arms], bool]:
+    """One comparison for each selection, and whether all of it was in the cache.
 
-    Tasks of lm-evaluation-harness are run for the pruned model, not for controls.
+    All are of one model that is put back exactly in between. Tasks of lm-evaluation-harness are
+    run for the pruned model, not for controls.
     """
-    model = bench.model
+    model, from_cache = bench.model, []
 
-    def measured(neurons: Sequence[Neuron]) -> Measurement:
-        with removed(model, neurons):
-            return measure(bench, advance)
-
-    def pruned(neurons: Sequence[Neuron]) -> Measurement:
-        with removed(model, neurons):
-            tasks = accuracies(model, bench.config.lm_eval)
-            return replace(measure(bench, advance), accuracies=tasks)
+    def measured(neurons: Sequence[Neuron], *, tasks: bool = False) -> Measurement:
+        measurement, cached = measured_arm(bench, neurons, cache, advance, tasks=tasks)
+        from_cache.append(cached)
+        return measurement
 
     def draws(neurons: Sequence[Neuron]) -> list[Measurement]:
         seeds = [(bench.seed, draw) for draw in range(bench.config.random_draws)]
         return [measured(layer_matched(neurons, model.neurons_per_layer, s)) for s in seeds]
 
     oracle = measured(model.planted) if model.planted else None
-    return [Arms(baseline, pruned(each), draws(each), oracle) for each in selections]
+    arms = [Arms(baseline, measured(s, tasks=True), draws(s), oracle) for s in selections]
+    return arms, all(from_cache)
 
 
 def completions_in_all(bench: Bench, selections: int) -> int:
-    """How many completions `measure_arms` makes."""
+    """How many completions `measured_arms` makes."""
     arms = selections * (1 + bench.config.random_draws) + (bench.model.planted is not None)
     return arms * bench.completions

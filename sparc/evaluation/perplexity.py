@@ -19,6 +19,7 @@ from sparc.evaluation.inference import (
     pad_right,
     padding_id,
 )
+from sparc.evaluation.trunk import trunk_and_head
 from sparc.evaluation.windows import Window, text_windows
 from sparc.models import input_device
 
@@ -126,15 +127,16 @@ def _windows_nll(
     batch_tokens: int,
     progress: Progress | None,
 ) -> NDArray[np.float64]:
-    trunk, head = _trunk_and_head(model, windows[0])
+    trunk, head = trunk_and_head(model, windows[0].ids[:8])
     nll = np.zeros(len(windows))
     for batch in token_budget([len(window.ids) for window in windows], batch_tokens):
         ids, mask = pad_right([windows[i].ids for i in batch], pad_id, input_device(model))
-        states = trunk(ids, mask)[:, :-1]
         context = torch.tensor([windows[i].context for i in batch], device=ids.device)[:, None]
-        position = torch.arange(1, ids.shape[1], device=ids.device)
-        wanted = (position >= context) & (mask[:, 1:] == 1)
-        losses = _losses(head, states[wanted.to(states.device)], ids[:, 1:][wanted])
+        first = int(context.min())
+        states = trunk(ids, mask, first - 1)[:, first - 1 : -1]
+        position = torch.arange(first, ids.shape[1], device=ids.device)
+        wanted = (position >= context) & (mask[:, first:] == 1)
+        losses = _losses(head, states[wanted.to(states.device)], ids[:, first:][wanted])
         rows = wanted.nonzero()[:, 0].cpu().numpy()
         nll[batch] = np.bincount(rows, weights=losses, minlength=len(batch))
         if progress is not None:
@@ -156,36 +158,3 @@ def _losses(
         )
         losses.append(loss.cpu().numpy().astype(np.float64))
     return np.concatenate(losses)
-
-
-def _trunk_and_head(
-    model: Any, window: Window
-) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """Split the model before its output embedding, so that logits are computed in parts.
-
-    Some families scale their logits in ways of their own, so the split is compared with the whole
-    model on a few tokens; where it differs, the trunk gives whole logits (right, but larger).
-    """
-    base, embedding = model.base_model, model.get_output_embeddings()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-
-    def trunk(ids: Tensor, mask: Tensor) -> Tensor:
-        states = base(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        return torch.as_tensor(states)
-
-    def head(states: Tensor) -> Tensor:
-        logits: Tensor = embedding(states)
-        return logits if cap is None else cap * torch.tanh(logits / cap)
-
-    def whole(ids: Tensor, mask: Tensor) -> Tensor:
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        return torch.as_tensor(logits)
-
-    ids = torch.tensor([window.ids[:8]], device=input_device(model))
-    expected = whole(ids, torch.ones_like(ids)).float()
-    if base is not model and embedding is not None:
-        found = head(trunk(ids, torch.ones_like(ids))).float()
-        tolerance = 1e-3 * float(expected.nan_to_num().abs().max())
-        if torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
-            return trunk, head
-    return whole, lambda logits: logits

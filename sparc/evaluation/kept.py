@@ -1,9 +1,13 @@
-"""The baseline: measured once for each seed, kept under its content, shared by all jobs."""
+"""Measurements, each made once: kept under all that changes it, shared by all jobs.
+
+The baseline is the unpruned model's, an arm that of a model with neurons removed. A job that was
+ended goes on after the last whole one.
+"""
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +19,16 @@ from safetensors.numpy import load, save_file
 from sparc.cache import entry_folder, fetch
 from sparc.digests import digest
 from sparc.evaluation.harness import accuracies, task_files
-from sparc.evaluation.measure import Advance, Bench, Measurement, measure_baseline
+from sparc.evaluation.measure import Advance, Bench, Measurement, measure, measure_baseline
 from sparc.evaluation.perplexity import TextNLL
 from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scoring import scorer_key
+from sparc.pruning.removal import removed
+from sparc.pruning.selection import Neuron
 
-_KIND = "baselines"
+_BASELINES, _ARMS = "baselines", "arms"
 _FORMULA_VERSION = 1
-_TEXTS, _NUMBERS = "baseline.json", "baseline.safetensors"
+_TEXTS, _NUMBERS = "measurement.json", "measurement.safetensors"
 
 
 def baseline_key(bench: Bench) -> dict[str, Any]:
@@ -60,21 +66,57 @@ def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Meas
     With `evaluation.baseline=refresh` it is measured anew. Raises UserError for a model that does
     not model the texts at all.
     """
-    key = baseline_key(bench)
+
+    def make() -> Measurement:
+        tasks = accuracies(bench.model, bench.config.lm_eval)
+        return replace(measure_baseline(bench, advance), accuracies=tasks)
+
+    return _kept(bench, cache, _BASELINES, baseline_key(bench), make, advance)
+
+
+def measured_arm(
+    bench: Bench, neurons: Sequence[Neuron], cache: Path, advance: Advance, *, tasks: bool = False
+) -> tuple[Measurement, bool]:
+    """The model without `neurons`, and whether that was in the cache.
+
+    tasks: also those of lm-evaluation-harness. Measured anew where the baseline is.
+    """
+    key = {
+        **baseline_key(bench),
+        "removed": sorted(neurons),
+        "on_failure": bench.config.on_failure,
+        "tasks": tasks,
+    }
+    if not tasks:
+        del key["lm_eval"]
+
+    def make() -> Measurement:
+        with removed(bench.model, neurons):
+            found = accuracies(bench.model, bench.config.lm_eval) if tasks else {}
+            return replace(measure(bench, advance), accuracies=found)
+
+    return _kept(bench, cache, _ARMS, key, make, advance)
+
+
+def _kept(
+    bench: Bench,
+    cache: Path,
+    kind: str,
+    key: Mapping[str, Any],
+    make: Callable[[], Measurement],
+    advance: Advance,
+) -> tuple[Measurement, bool]:
     if bench.config.baseline == "refresh":
-        shutil.rmtree(entry_folder(cache, _KIND, key), ignore_errors=True)
-
-    def save(folder: Path) -> None:
-        measurement = measure_baseline(bench, advance)
-        _save(measurement, accuracies(bench.model, bench.config.lm_eval), folder)
-
-    measurement, cached = fetch(cache, _KIND, key, load=_load, save=save)
+        shutil.rmtree(entry_folder(cache, kind, key), ignore_errors=True)
+    measurement, cached = fetch(
+        cache, kind, key, load=_load, save=lambda folder: _save(make(), folder)
+    )
     if cached:
         advance(bench.completions)
     return measurement, cached
 
 
-def _save(measurement: Measurement, tasks: Any, folder: Path) -> None:
+def _save(measurement: Measurement, folder: Path) -> None:
     """Completions as JSON, numbers as safetensors under numbered names that the JSON explains."""
     numbers: dict[str, Any] = {}
 
@@ -100,7 +142,8 @@ def _save(measurement: Measurement, tasks: Any, folder: Path) -> None:
         "texts": texts,
         "scores": scores,
         "completions": dict(measurement.completions),
-        "accuracies": {name: kept(values) for name, values in tasks.items()},
+        "failed": dict(measurement.failed),
+        "accuracies": {name: kept(values) for name, values in measurement.accuracies.items()},
     }
     save_file(numbers, folder / _NUMBERS)
     (folder / _TEXTS).write_text(json.dumps(described), encoding="utf-8")
@@ -127,5 +170,6 @@ def _load(folder: Path) -> Measurement:
         completions=said,
         scores={scorer: named(each) for scorer, each in described["scores"].items()},
         repetition={category: repetition(each) for category, each in said.items()},
+        failed=described["failed"],
         accuracies=named(described["accuracies"]),
     )

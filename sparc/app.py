@@ -28,7 +28,7 @@ from sparc.checks.values import AHEAD
 from sparc.complaints import one_line
 from sparc.config import Config, content, register_schema
 from sparc.digests import digest
-from sparc.disk import refuse_full, writing
+from sparc.disk import refuse_full, refuse_unwritable, writing
 from sparc.endings import unstarted
 from sparc.errors import UserError
 from sparc.locations import config_folder
@@ -90,8 +90,12 @@ def _checked(jobs: Sequence[Sequence[str]], arguments: argparse.Namespace) -> li
     if first.stage == "report" and arguments.multirun:
         raise UserError("stage=report renders one run: leave -m out")
     if first.stage not in ("report", *AHEAD):
-        refuse_full({f"paths.{k}": getattr(first.paths, k) for k in ("outputs", "cache")})
+        refuse_full(_written(first))
     return configs
+
+
+def _written(config: Config) -> dict[str, str]:
+    return {f"paths.{key}": getattr(config.paths, key) for key in ("cache", "outputs")}
 
 
 def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
@@ -105,6 +109,8 @@ def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
     ahead = configs[0].stage in AHEAD
     if not (arguments.multirun or arguments.cfg or ahead) and _asked_launcher(arguments):
         raise UserError(f"{_asked_launcher(arguments)}: runs the jobs of a sweep; add -m")
+    if not (arguments.cfg or arguments.info or ahead or configs[0].stage == "report"):
+        refuse_unwritable(_written(configs[0]))
     if not arguments.multirun or arguments.cfg or arguments.info or ahead:
         return configs, None
     settings = _hydra(jobs[0], arguments)

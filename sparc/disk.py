@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def refuse_full(folders: Mapping[str, str]) -> None:
                 f"{key}={folder}: no space left on its disk ({free} bytes); free some, or set "
                 f"{key} to a folder on another disk"
             )
+
+
+def refuse_unwritable(folders: Mapping[str, str]) -> None:
+    """Make `folders`, named by their keys. Raises UserError for one that cannot be written."""
+    for key, folder in folders.items():
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"{key}={folder}: cannot be written ({error.strerror}); set {key} to a folder "
+                "that can"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -41,6 +41,8 @@ MISTAKES = {
     "attribution.target.token_ids=[-1]": "must not hold negative numbers",
     "model.path=/nowhere": "model.path=/nowhere: no such folder",
     "dataset.undesired_category=calm": "must be one of dataset.categories",
+    "paths.outputs=/dev/null/x": "paths.outputs=/dev/null/x: cannot be written (Not a directory)",
+    "paths.cache=/dev/null/x": "paths.cache=/dev/null/x: cannot be written (Not a directory)",
 }
 
 
@@ -64,10 +66,10 @@ def test_a_mistake_anywhere_in_a_sweep_stops_it_first(tmp_path: Path) -> None:
 
 def test_a_sweep_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = sparc("-m", "seed=0,1", "paths.outputs=file/in", home=tmp_path)
+    done = sparc("-m", "seed=0,1", "hydra.sweep.dir=file/in", home=tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     (told,) = done.stderr.splitlines()
-    assert told.startswith("sparc: file/in/sweeps/")
+    assert told.startswith("sparc: file/in: ")
     assert "Not a directory; set paths.outputs" in told
 
 

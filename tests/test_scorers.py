@@ -205,6 +205,10 @@ def test_scores_are_known_by_the_classifier_that_gave_them(tmp_path, monkeypatch
         found.append([scorer_key(name, config, data) for name in ("classifier", "detoxify")])
     assert [each[0]["content"] for each in found] == ["a" * 40, "b" * 40]
     assert found[0][1]["content"] != found[1][1]["content"]
+    (folder / "refs" / "v1").write_text("a" * 40)
+    config.classifier.revision = "v1"
+    assert scorer_key("classifier", config, data)["content"] == "a" * 40
+    config.classifier.revision = None
     assert found[1] == [scorer_key(name, config, data) for name in ("classifier", "detoxify")]
 
 

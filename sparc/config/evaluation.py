@@ -48,6 +48,7 @@ class ClassifierConfig:
     """Any sequence classifier of transformers (hub id or folder) and the label that counts."""
 
     path: str | None = None
+    revision: str | None = None
     label: str = "toxicity"
 
 

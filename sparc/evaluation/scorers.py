@@ -45,19 +45,22 @@ def detoxify_scorer(
     return _in_chunks(score, batch_size)
 
 
-def classifier_scorer(path: str | Path, *, label: str, device: str, batch_size: int) -> Scorer:
+def classifier_scorer(
+    path: str | Path, *, label: str, device: str, batch_size: int, revision: str | None = None
+) -> Scorer:
     """Probability of `label` under any sequence classifier of transformers, run in float32.
 
-    Independent labels (one output, or a multi-label classifier) go through a sigmoid, exclusive
-    ones through a softmax. Raises UserError for a classifier that cannot be loaded or lacks
-    `label`.
+    revision: branch, tag or commit of a hub id. Independent labels (one output, or a multi-label
+    classifier) go through a sigmoid, exclusive ones through a softmax. Raises UserError for a
+    classifier that cannot be loaded or lacks `label`.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(path), **source)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            str(path), dtype=torch.float32, trust_remote_code=False
+            str(path), dtype=torch.float32, **source
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

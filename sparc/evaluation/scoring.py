@@ -48,7 +48,11 @@ def load_scorers(
                 "folder) for evaluation.scorers=classifier"
             )
         return classifier_scorer(
-            config.classifier.path, label=config.classifier.label, device=device, batch_size=_BATCH
+            config.classifier.path,
+            revision=config.classifier.revision,
+            label=config.classifier.label,
+            device=device,
+            batch_size=_BATCH,
         )
 
     def lexicon() -> Scorer:
@@ -75,18 +79,18 @@ def scorer_key(name: str, config: EvaluationConfig, dataset: Dataset) -> dict[st
     options = asdict(getattr(config, name)) if hasattr(config, name) else {}
     source = options.get("source", options.get("path"))
     if source is not None:
-        options["content"] = _content(name, source)
+        options["content"] = _content(name, source, options.get("revision"))
     return {"name": name, **options}
 
 
-def _content(name: str, source: str) -> str | None:
+def _content(name: str, source: str, revision: str | None) -> str | None:
     """Hash of a scorer's file or of the files of its folder; of a hub id the commit."""
     path = EMBEDDED_CLASSIFIER if source == EMBEDDED else Path(source)
     if name == "detoxify" and source != EMBEDDED:
         path = detoxify_file(source)
     files = sorted(each for each in path.glob("*") if each.is_file()) if path.is_dir() else [path]
     if not all(each.is_file() for each in files):
-        return cached_commit(source) if name == "classifier" else None
+        return cached_commit(source, revision) if name == "classifier" else None
     return digest({each.name: file_digest(each) for each in files})
 
 

@@ -29,7 +29,8 @@ def ask(config: Config, pool: ThreadPoolExecutor) -> Questions:
     The pool should have a thread for each of them.
     """
     evaluation = config.evaluation
-    path = evaluation.classifier.path if "classifier" in evaluation.scorers else None
+    scorer = evaluation.classifier
+    path = scorer.path if "classifier" in evaluation.scorers else None
     key = "evaluation.classifier.path"
 
     def commit(key: str, source: SourceConfig) -> str:
@@ -38,7 +39,7 @@ def ask(config: Config, pool: ThreadPoolExecutor) -> Questions:
 
     return Questions(
         model=pool.submit(_is_local, config.model.path, config.model.revision, "model.path"),
-        classifier=pool.submit(_is_local, path, None, key) if path else None,
+        classifier=pool.submit(_is_local, path, scorer.revision, key) if path else None,
         sources=[
             (key, source, pool.submit(commit, key, source))
             for key, source in sources(config)

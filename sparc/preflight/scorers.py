@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoConfig
 
-from sparc.config import Config
+from sparc.config import ClassifierConfig, Config
 from sparc.datasets import Dataset
 from sparc.errors import UserError
 from sparc.evaluation.scorers import detoxify_file
@@ -52,7 +52,7 @@ def _found(
     if name == "detoxify":
         yield _detoxify(title, evaluation.detoxify.source)
     elif name == "classifier":
-        yield _classifier(title, evaluation.classifier.path, classifier)
+        yield _classifier(title, evaluation.classifier, classifier)
     elif name == "repetition":
         yield Row(title, True, "needs no file")
     elif evaluation.lexicon.path is not None or dataset is not None:
@@ -109,14 +109,15 @@ def _require_tokenizer(base: str) -> None:
         ) from error
 
 
-def _classifier(title: str, path: str | None, local: Callable[[], bool]) -> Row:
+def _classifier(title: str, config: ClassifierConfig, local: Callable[[], bool]) -> Row:
+    path = config.path
     if path is None:
         raise UserError(
             "evaluation.classifier.path is not set: name a sequence classifier (hub id or folder)"
         )
     if not local():
         return Row(title, True, f"{path}, reachable")
-    AutoConfig.from_pretrained(path, trust_remote_code=False)
+    AutoConfig.from_pretrained(path, revision=config.revision or "main", trust_remote_code=False)
     return Row(title, True, path if Path(path).is_dir() else f"{path}, in the cache")
 
 

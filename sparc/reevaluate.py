@@ -1,7 +1,8 @@
 """stage=evaluate: an existing run's selection, measured again under other settings.
 
 The command line of the saved run comes first, the present one after it, so that Hydra composes
-the saved run's settings with what is new. The selection is read as with pruning=from_file.
+the saved run's settings with what is new. Where a file of `conf` has changed since, the saved
+value holds. The selection is read as with pruning=from_file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from sparc.errors import UserError
 from sparc.reference_files import REFERENCES_FILE
 from sparc.sweeps.jobs import changes_content
 
+_READ = ("model", "dataset", "evaluation")
 _NOT_SAVED = ("stage", "pruning")
 _KEPT = ("pruning.save_model",)
 _SETS = ("dataset.general", "dataset.undesired")
@@ -42,7 +44,9 @@ def with_saved_run(overrides: Sequence[str], compose: Compose) -> list[str]:
     for complaint in _complaints(parsed):
         raise UserError(complaint)
     groups = [each for each in parsed if _is_group(each)]
-    saved = _saved(Path(run), [_key(each) for each in groups])
+    replaced = [_key(each) for each in groups]
+    saved = _saved(Path(run), replaced)
+    saved += _as_it_was(Path(run), saved, replaced, compose)
     saved += _instead(saved, [str(each.input_line) for each in groups], compose)
     selection = ["pruning=from_file", f"pruning.path={_quoted(run)}", "pruning.curve=[]"]
     if (Path(run) / REFERENCES_FILE).is_file():  # so that no data set needs texts to attribute
@@ -61,7 +65,7 @@ def _key(override: Override) -> str:
 
 
 def _is_group(override: Override) -> bool:
-    return _key(override) in ("model", "dataset", "evaluation", "tracking")
+    return _key(override) in (*_READ, "tracking")
 
 
 def _below(key: str, parents: Sequence[str]) -> bool:
@@ -99,6 +103,19 @@ def _saved(run: Path, replaced: Sequence[str]) -> list[str]:
         for line, each in zip(lines, parsed, strict=True)
         if changes_content(line) and not _below(_key(each), left_out)
     ]
+
+
+def _as_it_was(run: Path, saved: list[str], replaced: list[str], compose: Compose) -> list[str]:
+    """Overrides that give the run's own values to what the files of `conf` now say otherwise."""
+    file = run / ".hydra" / "config.yaml"
+    if not file.is_file():
+        return []
+    composed, then = compose(saved), OmegaConf.load(file)
+    assert isinstance(then, DictConfig)
+    parts = [name for name in (*_READ, "seed") if name not in replaced and name in then]
+    now = dict(item for name in parts for item in _leaves(composed, name))
+    before = [item for name in parts for item in _leaves(then, name)]
+    return [f"{k}={_quoted(value)}" for k, value in before if k in now and now[k] != value]
 
 
 def _instead(saved: list[str], groups: list[str], compose: Compose) -> list[str]:

@@ -78,6 +78,22 @@ def test_the_saved_run_is_the_default_and_the_command_line_wins(tmp_path: Path) 
     assert config.paths.cache != "/elsewhere"
 
 
+def test_a_file_that_has_changed_since_changes_nothing(tmp_path: Path) -> None:
+    run = _saved_run(tmp_path / "run", "experiment=quick", "evaluation.prompts=8")
+    then = _composed(["experiment=quick", "evaluation.prompts=8", "seed=5"])
+    then.evaluation.perplexity.documents = 33
+    then.dataset.categories = ["rude", "neutral", "it's"]
+    then.model.revision = "v1"
+    OmegaConf.save(then, run / ".hydra" / "config.yaml")
+    config = composed(*_stated(run, "dataset.undesired_category=rude"))
+    assert (config.seed, config.evaluation.perplexity.documents) == (5, 33)
+    assert config.dataset.categories == ["rude", "neutral", "it's"]
+    assert (config.evaluation.prompts, config.model.revision) == (8, "v1")
+    config = composed(*_stated(run, "evaluation.perplexity.documents=7", "dataset=embedded"))
+    assert config.evaluation.perplexity.documents == 7
+    assert config.dataset == composed("dataset=embedded").dataset
+
+
 def test_a_group_on_the_command_line_replaces_all_of_the_saved_group(tmp_path: Path) -> None:
     run = _saved_run(tmp_path / "run", "experiment=quick", "evaluation.prompts=8", "seed=3")
     config = composed(*_stated(run, "evaluation=greedy20", "evaluation.resamples=7"))

@@ -45,13 +45,16 @@ def wide(value: torch.Tensor) -> torch.dtype:
 
 
 def by_sample(value: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """`value` as [samples, tokens, width]: OPT runs its MLP on [samples * tokens, width]."""
-    return value.detach().reshape(*batch.attention_mask.shape, -1)
+    """`value` as [samples, tokens, width]: OPT runs its MLP on [samples * tokens, width].
+
+    tokens: all of the batch, or the last of them.
+    """
+    return value.detach().reshape(len(batch.rows), -1, value.shape[-1])
 
 
 def without_padding(value: torch.Tensor, batch: Batch) -> torch.Tensor:
     """`value` [samples, tokens, width] with zeros at padded positions, whatever stood there."""
-    padded = batch.attention_mask[..., None] == 0
+    padded = batch.attention_mask[:, -value.shape[1] :, None] == 0
     return value.masked_fill(padded.to(value.device), 0)
 
 

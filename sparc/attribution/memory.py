@@ -42,6 +42,10 @@ def gradient_checkpointing(model: Model) -> Iterator[None]:
     which stays in evaluation mode. Everything is put back at the end.
     """
     with contextlib.ExitStack() as stack:
+        # a layer that is computed again hands a gradient on to its input if that asks for one
+        embeddings = model.network.get_input_embeddings()
+        hook = embeddings.register_forward_hook(lambda _m, _i, output: output.requires_grad_())
+        stack.callback(hook.remove)
         for layer in model.network.get_submodule(model.family.layers):
             changes = {
                 "gradient_checkpointing": True,

@@ -7,7 +7,7 @@ them it is gradient x input. Column i of the down projection has sum_t h_it dL/d
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from sparc.attribution.forward import (
 )
 from sparc.attribution.target import Target
 from sparc.batching import Batch
+from sparc.last_mlp import last_mlp_from
 from sparc.models import Model
 
 REDUCTIONS = ("signed", "abs_sample", "abs_weight")
@@ -75,20 +76,11 @@ def _product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torc
     return torch.mm(left.to(out.dtype).T, right.to(out.dtype), out=place)
 
 
-@contextlib.contextmanager
-def _gradient_from_embeddings(model: Model) -> Iterator[None]:
-    """Start the graph at the token embeddings: the weights stay frozen."""
-    handle = model.network.get_input_embeddings().register_forward_hook(
-        lambda _module, _inputs, output: output.requires_grad_()
-    )
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def _on_gradient(tensor: Any, function: Callable[[torch.Tensor], None]) -> None:
-    tensor.register_hook(function)
+    if torch.is_grad_enabled():  # not in gradient checkpointing's first pass
+        if not tensor.requires_grad:
+            tensor.requires_grad_()  # weights are frozen: the graph begins at the first layer's
+        tensor.register_hook(function)
 
 
 Watch = Callable[[torch.Tensor, torch.Tensor], None]
@@ -105,8 +97,7 @@ def _at_output(original: Callable[..., Any], scale: float, watch: Watch) -> Call
         value, bias = output.detach(), self.bias
         if scale != 1:
             output = output * scale if bias is None else torch.lerp(bias, output, scale)
-        if output.requires_grad:  # not in gradient checkpointing's first pass
-            _on_gradient(output, lambda g: watch(value if bias is None else value - bias, g))
+        _on_gradient(output, lambda g: watch(value if bias is None else value - bias, g))
         return output
 
     return forward
@@ -119,8 +110,7 @@ def _at_input(original: Callable[..., Any], scale: float, watch: Watch) -> Calla
         value = x.detach()
         if scale != 1:
             x = x * scale
-        if x.requires_grad:
-            _on_gradient(x, lambda gradient: watch(value, gradient))
+        _on_gradient(x, lambda gradient: watch(value, gradient))
         output: torch.Tensor = original(x)
         return output
 
@@ -148,8 +138,7 @@ def _with_weights(
             )
             keep(_abs_weight(inputs, gradients, weight, axis))
 
-        if output.requires_grad:
-            _on_gradient(output, watch)
+        _on_gradient(output, watch)
         return output
 
     return forward
@@ -183,7 +172,7 @@ def sample_relevance(
         keep(layer, relevance.abs() if reduction == "abs_sample" else relevance)
 
     with contextlib.ExitStack() as stack, torch.enable_grad():
-        stack.enter_context(_gradient_from_embeddings(model))
+        stack.enter_context(last_mlp_from(model.network, -1))
         for layer, block in enumerate(model.blocks):
             module = projection_module(block, projection)
             original = current(module, "forward")

@@ -8,7 +8,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from shapes import SHAPES, Shape, long_samples, random_model, short_prompts
 
 from sparc.attribution import attribute
-from sparc.attribution.memory import estimate
+from sparc.attribution.memory import estimate, shapes
 from sparc.config import AttributionConfig
 from sparc.models import Model
 from sparc.references import ReferenceSet
@@ -81,23 +81,18 @@ def engine(model: Model, samples: Samples, task: Task, folder: Path) -> tuple[to
 def model_flops(model: Model, samples: Samples, algorithm: str) -> float:
     """Floating-point operations that the algorithm needs, products of matrices only.
 
-    For the engine what `sparc.attribution.memory.estimate` counts. The naive algorithm adds
-    weight gradients of all linear layers, and the output layer at the positions it asks for.
+    For the engine what `sparc.attribution.memory.estimate` counts. The naive algorithm has
+    gradients of all activations and weights, the output layer's at the positions it asks for.
     """
     lengths = [len(sample) for sample in samples]
     if not algorithm.startswith("naive"):
         return estimate(model, lengths, engine_config(algorithm)).flops
-    signed = estimate(model, lengths, engine_config("signed")).flops
-    weights = sum(block.numel() for block in _matrices(model))
-    head: int = model.network.lm_head.weight.numel()
+    sizes = shapes(model.network, model.family)
+    width = sizes.layers * sizes.heads * sizes.head_size
     positions = sum(lengths) if algorithm == "naive" else len(lengths)
-    # the engine's passes compute the head's logits and their gradient at one position a sample
-    return signed + 2 * weights * sum(lengths) + 6 * head * positions - 4 * head * len(lengths)
-
-
-def _matrices(model: Model) -> Iterator[torch.Tensor]:
-    layers = model.network.get_submodule(model.family.layers)
-    return (each for each in layers.parameters() if each.ndim > 1)
+    multiplied = sizes.weights * sum(lengths) + sizes.vocabulary * sizes.hidden * positions
+    # forward, gradients of activations and of weights; attention has no weights
+    return float(6 * multiplied + 12 * width * sum(length**2 for length in lengths))
 
 
 def work(task: Task) -> dict[str, Any]:

@@ -155,11 +155,11 @@ def test_estimate_grows_with_the_work() -> None:
     lengths = [len(text) for text in TEXTS]
     plain = estimate(model, lengths, _config())
     weights = sum(p.numel() for p in model.network.get_submodule("model.layers").parameters())
-    assert plain.flops == pytest.approx(4 * weights * sum(lengths), rel=0.2)
+    assert 2 * weights * sum(lengths) < plain.flops < 4 * weights * sum(lengths)
     assert plain.tokens == sum(lengths)
     again = estimate(model, lengths, _config(gradient_checkpointing=True))
-    # embeddings and logits are not computed again, attention is
-    assert again.flops == pytest.approx(1.5 * plain.flops, rel=0.05)
+    # every layer's forward pass again, and the way back to the embeddings
+    assert 1.5 * plain.flops < again.flops < 2 * plain.flops
     assert again.bytes < plain.bytes
     bigger = estimate(model, lengths, _config(batch_tokens=500))
     assert bigger.bytes > plain.bytes and bigger.batches < plain.batches

@@ -77,7 +77,8 @@ class Shapes:
     """The sizes of a model that decide what attribution costs.
 
     weights: in the matrices of all decoder layers together; watched: of those in one MLP
-    projection of all layers. dtype_bytes: of one number.
+    projection of all layers. last_cut: whether the last MLP is computed for the explained token
+    alone (`last_mlp_from`). dtype_bytes: of one number.
     """
 
     layers: int
@@ -90,6 +91,7 @@ class Shapes:
     weights: int
     watched: int
     gated: bool
+    last_cut: bool
     eager: bool
     dtype_bytes: int
 
@@ -113,6 +115,7 @@ def shapes(network: Any, row: Family) -> Shapes:
         weights=sum(each.numel() for each in matrices),
         watched=len(blocks) * up.numel(),
         gated=blocks[0].gate is not None,
+        last_cut="." in row.up,
         eager=network.config._attn_implementation == "eager",
         dtype_bytes=torch.finfo(network.dtype).bits // 8,
     )
@@ -152,9 +155,10 @@ def estimate_shapes(sizes: Shapes, lengths: Sequence[int], config: AttributionCo
 
     flops: a forward pass has 2 per weight of the decoder layers and token, and in attention 4 per
     pair of tokens and unit of the heads' width. The backward pass has the former once (activations
-    only; weights get no gradient) and the latter twice; `abs_weight` adds 2 per watched weight and
-    token, checkpointing one more forward pass; logits are those of one position a sample.
-    bytes: see `_batch_bytes`.
+    only; weights get no gradient) and the latter twice; it ends at the first layer's neurons,
+    which leaves that layer's down projection. `abs_weight` adds 2 per watched weight and token.
+    The last MLP and the logits are those of one position a sample. Checkpointing goes back to the
+    embeddings and adds one more forward pass. bytes: see `_batch_bytes`.
     """
     groups = token_budget(lengths, config.batch_tokens)
     padded = [lengths[group[0]] for group in groups for _ in group]
@@ -172,15 +176,23 @@ def estimate_shapes(sizes: Shapes, lengths: Sequence[int], config: AttributionCo
 def _flops(sizes: Shapes, lengths: Sequence[int], config: AttributionConfig) -> float:
     tokens, width = sum(lengths), sizes.heads * sizes.head_size
     pairs = 4 * sizes.layers * width * sum(length**2 for length in lengths)
-    linear, head = 2 * sizes.weights * tokens, 2 * sizes.vocabulary * sizes.hidden * len(lengths)
-    forward = linear + pairs + head
+    linear = 2.0 * sizes.weights * tokens
+    head = 2 * sizes.vocabulary * sizes.hidden * len(lengths)
     if config.name in FORWARD_ONLY:
-        return float(forward)
+        return float(linear + pairs + head)
+    one = 2 * sizes.watched / sizes.layers  # operations of one token in one projection of one MLP
+    unread = tokens - len(lengths) if sizes.last_cut and sizes.layers > 1 else 0
+    linear -= (3 if sizes.gated else 2) * one * unread
+    forward = linear + pairs + head
     backward = linear + 2 * pairs + head
-    again = linear + pairs if config.gradient_checkpointing else 0
-    watched = 2 * sizes.watched * tokens if config.reduction == "abs_weight" else 0
+    if config.gradient_checkpointing:
+        backward += linear + pairs
+    else:
+        backward -= 2 * sizes.weights * tokens / sizes.layers - one * tokens
+        backward -= 2 * pairs / sizes.layers
+    watched = sizes.layers * tokens - unread if config.reduction == "abs_weight" else 0
     steps = config.steps if config.name == "integrated_gradients" else 1
-    return float(steps * (forward + backward + again + watched))
+    return float(steps * (forward + backward + one * watched))
 
 
 def _batch_bytes(sizes: Shapes, samples: int, length: int, config: AttributionConfig) -> int:
@@ -189,8 +201,9 @@ def _batch_bytes(sizes: Shapes, samples: int, length: int, config: AttributionCo
     A graph keeps, for each token and layer, queries, keys, values and their mix, 3 vectors of the
     neurons (2 without a gate) and, without LRP's rules, 4 of the hidden size for the norms, in
     the model's dtype; attention as `eager` also the scores of every head twice. Checkpointing
-    keeps one such layer and each layer's input. Besides there are about 4 vectors of one layer's
-    neurons in float32. A CPU's allocator may hold twice as much.
+    keeps one such layer and each layer's input; without it the first layer's attention and the
+    last one's neurons are not kept. Besides there are about 4 vectors of one layer's neurons in
+    float32. A CPU's allocator may hold twice as much.
     """
     forward_only = config.name in FORWARD_ONLY
     again = config.gradient_checkpointing and not forward_only
@@ -199,7 +212,7 @@ def _batch_bytes(sizes: Shapes, samples: int, length: int, config: AttributionCo
     layer += 0 if config.name == "lrp" else 4 * sizes.hidden
     layer += 2 * sizes.heads * length if sizes.eager else 0
     inputs = sizes.hidden * sizes.layers if again else 0
-    held = 1 if forward_only or again else sizes.layers
+    held = 1 if forward_only or again else max(1, sizes.layers - sizes.last_cut)
     return samples * length * (sizes.dtype_bytes * (held * layer + inputs) + 16 * sizes.neurons)
 
 

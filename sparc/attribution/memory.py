@@ -202,7 +202,7 @@ def _batch_bytes(sizes: Shapes, samples: int, length: int, config: AttributionCo
     neurons (2 without a gate) and, without LRP's rules, 4 of the hidden size for the norms, in
     the model's dtype; attention as `eager` also the scores of every head twice. Checkpointing
     keeps one such layer and each layer's input; without it the first layer's attention and the
-    last one's neurons are not kept. Besides there are about 4 vectors of one layer's neurons in
+    last one's neurons are not kept. Besides there are about 2 vectors of one layer's neurons in
     float32. A CPU's allocator may hold twice as much.
     """
     forward_only = config.name in FORWARD_ONLY
@@ -213,7 +213,7 @@ def _batch_bytes(sizes: Shapes, samples: int, length: int, config: AttributionCo
     layer += 2 * sizes.heads * length if sizes.eager else 0
     inputs = sizes.hidden * sizes.layers if again else 0
     held = 1 if forward_only or again else max(1, sizes.layers - sizes.last_cut)
-    return samples * length * (sizes.dtype_bytes * (held * layer + inputs) + 16 * sizes.neurons)
+    return samples * length * (sizes.dtype_bytes * (held * layer + inputs) + 8 * sizes.neurons)
 
 
 def announce(model: Model, lengths: Sequence[int], config: AttributionConfig) -> None:

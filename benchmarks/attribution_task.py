@@ -22,7 +22,8 @@ from shapes import SHAPES, Shape, long_samples, random_model, short_prompts
 from sparc.attribution import attribute
 from sparc.attribution.memory import estimate, shapes
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
+from sparc.process import keep_freed_memory
 from sparc.references import ReferenceSet
 
 Samples = Sequence[Sequence[int]]
@@ -97,6 +98,7 @@ def model_flops(model: Model, samples: Samples, algorithm: str) -> float:
 
 def work(task: Task) -> dict[str, Any]:
     """Carry out a task in this process; its scores go to `task.out`."""
+    keep_freed_memory()  # as a run does
     device, shape = torch.device(task.device), task.sizes
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     size = 8192 if device.type == "cuda" else 1536 if shape.hidden > 1000 else 256

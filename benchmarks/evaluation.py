@@ -25,11 +25,12 @@ from sparc.config import ModelConfig
 from sparc.evaluation.completions import complete
 from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.perplexity import text_nll
-from sparc.models import Model, load_model
+from sparc.models.model import Model, load_model
+from sparc.process import keep_freed_memory
 from sparc.tiny import data as tiny
 
 NEW_TOKENS = 25
-WINDOWS = ((256, 128), (256, 64), (64, 32), (0, 0))
+WINDOWS = ((256, 128), (256, 64), (64, 16), (0, 0))
 """Window and stride in tokens (the embedded model takes 256); the last is one pass a document."""
 
 BATCH_TOKENS = {"completions": 8192, "perplexity": 2048}  # the defaults of a run
@@ -221,6 +222,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if options.small:
         options.prompts, options.documents, options.repeats = 4, 10, 1
+    keep_freed_memory()  # as a run does
     torch.set_num_threads(options.threads)
     found = measured(options)
     show(found)

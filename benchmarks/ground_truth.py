@@ -20,7 +20,7 @@ from sparc.evaluation.measure import Bench, Measurement
 from sparc.evaluation.metrics import metrics
 from sparc.evaluation.scoring import load_scorers
 from sparc.locations import config_folder
-from sparc.models import Model, load_model
+from sparc.models.model import Model, load_model
 from sparc.pruning.contrast import contrast
 from sparc.pruning.selection import Neuron
 from sparc.references import reference_sets

@@ -33,7 +33,7 @@ from sparc.evaluation.metrics import mean
 from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.scoring import load_scorers, scorer_key
 from sparc.evaluation.statistics import change
-from sparc.models import Model, load_model
+from sparc.models.model import Model, load_model
 from sparc.pruning.removal import removed
 from sparc.pruning.selection import Neuron, lowest
 from sparc.references import reference_sets

@@ -8,8 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.initialization import no_init_weights
 
-from sparc.families import family
-from sparc.models import Model, blocks_of
+from sparc.models.families import family
+from sparc.models.model import Model, blocks_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from transformers import AutoConfig
 from sparc.app import typed
 from sparc.config import Config, register_schema
 from sparc.locations import config_folder
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.preflight.cost import amounts
 from sparc.preflight.machine import Speed
 from sparc.preflight.resources import Bill

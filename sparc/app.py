@@ -6,7 +6,6 @@ Configuration mistakes are told in one line with exit code 2 before torch is imp
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -22,18 +21,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparc.artifacts import write_json, write_text
 from sparc.checks import check
 from sparc.checks.values import AHEAD
 from sparc.complaints import one_line
 from sparc.config import Config, content, register_schema
-from sparc.digests import digest
-from sparc.disk import refuse_full, refuse_unwritable, writing
 from sparc.endings import unstarted
 from sparc.errors import UserError
 from sparc.locations import config_folder
+from sparc.process import set_up
 from sparc.reevaluate import with_saved_run
-from sparc.stopping import allotted_threads
+from sparc.storage.artifacts import write_json, write_text
+from sparc.storage.digests import digest
+from sparc.storage.disk import refuse_full, refuse_unwritable, writing
 from sparc.sweeps.jobs import changes_content, own_folder, write_expected
 from sparc.sweeps.splitting import split
 
@@ -143,11 +142,7 @@ def _check_plugin(asked: str) -> None:
 
 
 def _job(composed: DictConfig) -> None:
-    # OpenMP's threads spin while they wait, which makes two of them on a busy core several times
-    # slower than one. Read once, when torch is imported, as is their number.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if threads := allotted_threads():
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    set_up()
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
     in_sweep = settings.mode == RunMode.MULTIRUN

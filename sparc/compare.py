@@ -10,16 +10,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sparc.artifacts import write_json, write_text
 from sparc.circuits.comparison import Comparison, as_json, compare_circuits, letters
 from sparc.circuits.pictures import comparison_figures, p_value, rho
 from sparc.circuits.runs import Circuit, read_circuits
-from sparc.digests import digest
 from sparc.errors import UserError
 from sparc.report import numbers
 from sparc.report.plain import visible
 from sparc.report.standalone import figure_card, numbers_table, page
 from sparc.report.svg import tag
+from sparc.storage.artifacts import write_json, write_text
+from sparc.storage.digests import digest
 
 _LISTED = 12  # shared neurons on the terminal; comparison.json has all
 _COLUMNS = ["runs", "shared", "Jaccard", "by chance", "p", "p in layers", "rank corr."]

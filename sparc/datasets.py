@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import get_method
 
 from sparc.config import DatasetConfig, EvaluationConfig, ReferenceConfig
-from sparc.digests import digest
 from sparc.leaks import refuse_leak, refuse_text_leak
+from sparc.storage.digests import digest
 
 if TYPE_CHECKING:  # the names below are read where no torch is needed
     from sparc.evaluation.scorers import Scorer
-    from sparc.models import Model
+    from sparc.models.model import Model
 
 GENERAL, UNDESIRED = "general", "undesired"
 RESPONSE_MODES = ("response", "response_cut")

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparc.errors import UserError
-from sparc.locks import slurm_job
+from sparc.storage.locks import slurm_job
 
 SCHEMA_VERSION = 1
 

@@ -13,20 +13,21 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from sparc.artifacts import write_json, write_text
 from sparc.config import Config, content
 from sparc.console import show
-from sparc.digests import digest
-from sparc.disk import NO_SPACE, no_space
 from sparc.endings import head, now, why
 from sparc.errors import UserError
-from sparc.locks import lock, slurm_job
-from sparc.models import choose_device
+from sparc.models.model import choose_device
 from sparc.pipeline import run
+from sparc.process import allotted_threads
 from sparc.provenance import Stages, surroundings
 from sparc.report import render
 from sparc.report.plain import visible
-from sparc.stopping import Refused, allotted_threads, stoppable
+from sparc.stopping import Refused, stoppable
+from sparc.storage.artifacts import write_json, write_text
+from sparc.storage.digests import digest
+from sparc.storage.disk import NO_SPACE, no_space
+from sparc.storage.locks import lock, slurm_job
 from sparc.sweeps.jobs import RUNNING, is_done, outcome, settings_hash
 from sparc.tracking import Tracker
 

@@ -7,7 +7,7 @@ from sparc.config import Config
 from sparc.datasets import Dataset, Means, answers
 from sparc.evaluation.scorers import Scorer
 from sparc.evaluation.scoring import load_scorers, scorer_key
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.provenance import Stages
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from sparc.artifacts import write_json, write_lines
 from sparc.attribution import attribute, attribute_shard
 from sparc.behaviours.prompts import refuse_too_long
 from sparc.checks import check_model
@@ -27,7 +26,7 @@ from sparc.evaluation.measure import Bench
 from sparc.evaluation.scorers import Scorer
 from sparc.evaluation.verdict import verdict
 from sparc.means import means_of, scorers_of
-from sparc.models import Model, load_model
+from sparc.models.model import Model, load_model
 from sparc.provenance import Stages
 from sparc.pruning.from_file import read_selection, refuse_other_model
 from sparc.pruning.localisation import localisation
@@ -46,6 +45,7 @@ from sparc.results import (
     neuron_records,
 )
 from sparc.score_report import score_contrast, score_report
+from sparc.storage.artifacts import write_json, write_lines
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sparc.console import progress
-from sparc.locks import slurm_job
+from sparc.storage.locks import slurm_job
 
 _PACKAGES = ("torch", "transformers", "lxt", "detoxify", "datasets", "hydra-core", "numpy", "scipy")
 

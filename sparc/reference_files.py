@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sparc.artifacts import read_lines, whole
 from sparc.errors import UserError
+from sparc.storage.artifacts import read_lines, whole
 
 REFERENCES_FILE = "references.jsonl"
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from sparc.config import DatasetConfig
 from sparc.datasets import GENERAL, UNDESIRED, Dataset, Reference, settings_of
-from sparc.digests import digest
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.reference_files import saved_fingerprint, saved_records
+from sparc.storage.digests import digest
 
 _OWN_FIELDS = ("set", "seed", "token_ids", "text")  # of a record; the others are facts
 

@@ -10,7 +10,7 @@ from sparc.datasets import Dataset
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Bench, Measurement, completion_records
 from sparc.evaluation.verdict import Findings
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.pruning.from_file import origin
 from sparc.pruning.selection import Neuron, per_layer
 

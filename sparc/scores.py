@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load, save_file
 
-from sparc.cache import Corrupt
+from sparc.storage.cache import Corrupt
 
 _FILE = "scores.safetensors"
 

@@ -25,12 +25,6 @@ class Refused(BaseException):
     """
 
 
-def allotted_threads() -> int | None:
-    """CPUs that Slurm gave to each task of this job; None outside of Slurm or where not asked."""
-    cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return int(cpus) if cpus.isdigit() else None
-
-
 @contextlib.contextmanager
 def stoppable(leave_word: Callable[[str], object]) -> Iterator[None]:
     """Handle the signals that end a job; the handlers from before come back afterwards.

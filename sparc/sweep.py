@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sparc.artifacts import write_json, write_text
 from sparc.errors import UserError
 from sparc.report import numbers
 from sparc.report.plain import visible
 from sparc.report.sweep import render_sweep
+from sparc.storage.artifacts import write_json, write_text
 from sparc.sweeps.jobs import Job, identity
 from sparc.sweeps.methods import method_names
 from sparc.sweeps.rows import as_csv

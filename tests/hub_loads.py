@@ -14,7 +14,7 @@ from typing import Any
 def _load(case: dict[str, Any]) -> dict[str, Any]:
     from sparc.config import ModelConfig
     from sparc.errors import UserError
-    from sparc.models import load_model
+    from sparc.models.model import load_model
 
     os.environ.pop("HF_TOKEN", None)
     if case.get("token"):

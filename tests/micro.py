@@ -15,8 +15,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from sparc.families import family
-from sparc.models import Model, blocks_of
+from sparc.models.families import family
+from sparc.models.model import Model, blocks_of
 
 LAYERS, NEURONS, VOCABULARY = 3, 48, 50
 SAMPLES = [[1, 2, 3, 4, 5, 6, 7], [5, 4, 3], [9, 8, 7, 6, 5, 4, 3, 2, 1, 1], [2]]

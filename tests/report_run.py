@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from sparc.artifacts import write_json, write_lines
 from sparc.config import DatasetConfig, EvaluationConfig
 from sparc.evaluation.comparison import Arms, compare
 from sparc.evaluation.measure import Measurement, completion_records
 from sparc.evaluation.perplexity import TextNLL
 from sparc.evaluation.verdict import verdict
+from sparc.storage.artifacts import write_json, write_lines
 
 CATEGORIES = ("rude", "neutral")
 HOSTILE = (

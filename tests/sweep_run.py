@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sparc.artifacts import write_json
+from sparc.storage.artifacts import write_json
 from sparc.sweeps.naming import job_folder
 from tests.report_run import HOSTILE, make_run
 

@@ -15,7 +15,7 @@ from sparc.attribution.memory import estimate
 from sparc.attribution.method import Method
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.references import ReferenceSet
 from sparc.scores import Scores
 from tests.micro import micro_model

@@ -15,7 +15,7 @@ from sparc.attribution.target import target
 from sparc.batching import batches, pad_left, token_budget
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 from tests.micro import FAMILIES, SAMPLES, micro_model, naive_row_relevance, relative_error
 
 CPU = torch.device("cpu")

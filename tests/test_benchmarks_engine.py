@@ -12,7 +12,7 @@ from sparc.attribution import attribute
 from sparc.attribution.memory import estimate, shapes
 from sparc.attribution.relevance import _PART, _abs_weight
 from sparc.config import AttributionConfig, ModelConfig
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.preflight.skeleton import skeleton
 from sparc.preflight.weights import Found
 from sparc.references import ReferenceSet

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from sparc.cache import fetch
 from sparc.scores import Scores, load_scores, save_scores
+from sparc.storage.cache import fetch
 
 KEY = {"model": "m", "references": "r", "formula": 1}
 SHAPE = (2, 3)
@@ -195,7 +195,7 @@ def test_a_killed_holder_is_succeeded(tmp_path: Path) -> None:
 def test_a_silent_holder_on_another_machine_is_succeeded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparc.locks._STALE", 1.0)
+    monkeypatch.setattr("sparc.storage.locks._STALE", 1.0)
     _fetch(tmp_path)
     entry = _entry(tmp_path)
     lock = entry.with_name(entry.name + ".lock")

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, rankdata
 
-from sparc.artifacts import write_json
 from sparc.attribution.random import random
 from sparc.circuits.chance import at_least, shared_by_chance
 from sparc.circuits.files import read_contrast, write_contrast
 from sparc.circuits.overlap import overlap, rank_correlation
 from sparc.compare import main
 from sparc.config import AttributionConfig, ModelConfig
-from sparc.models import load_model
+from sparc.models.model import load_model
 from sparc.pruning.selection import lowest
+from sparc.storage.artifacts import write_json
 from tests.composed import pipeline
 
 LAYERS, WIDTH = 3, 789  # the embedded model

@@ -19,7 +19,7 @@ from sparc.attribution.engine import score_key
 from sparc.attribution.gradient import gradient
 from sparc.attribution.method import Method
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.references import ReferenceSet
 from sparc.scores import Scores
 from tests.micro import micro_model, relative_error

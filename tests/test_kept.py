@@ -15,7 +15,7 @@ from sparc.config import ModelConfig
 from sparc.errors import UserError
 from sparc.evaluation.kept import baseline_key, measured_arm, measured_baseline
 from sparc.evaluation.measure import measure, measure_baseline
-from sparc.models import load_model
+from sparc.models.model import load_model
 from sparc.pruning.removal import removed
 from tests.benches import assert_same, bench_of, silent
 from tests.composed import SMALL, pipeline

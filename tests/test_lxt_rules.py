@@ -19,7 +19,7 @@ from sparc.attribution.target import target
 from sparc.batching import pad_left
 from sparc.config import TargetConfig
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 from tests.micro import FAMILIES, SAMPLES, micro_model, relative_error
 
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from sparc.artifacts import read_lines
 from sparc.datasets import load_dataset
 from sparc.errors import UserError
+from sparc.storage.artifacts import read_lines
 from tests.composed import composed, pipeline
 
 

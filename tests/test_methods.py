@@ -11,7 +11,7 @@ from sparc.attribution import attribute
 from sparc.attribution.accumulate import accumulate
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.pruning.contrast import contrast
 from sparc.pruning.removal import removed
 from sparc.pruning.selection import lowest

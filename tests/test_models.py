@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
 from sparc.locations import EMBEDDED_MODEL
-from sparc.models import Model, is_offloaded, load_model
+from sparc.models.model import Model, is_offloaded, load_model
 from sparc.pruning.removal import removed
 from sparc.pruning.saving import save_corrected_model
 from tests.composed import composed, pipeline

@@ -12,7 +12,7 @@ import torch
 from sparc.datasets import GENERAL, UNDESIRED, load_dataset
 from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.locations import EMBEDDED_CLASSIFIER, EMBEDDED_MODEL
-from sparc.models import load_model
+from sparc.models.model import load_model
 from sparc.preflight.cost import amounts, weight_bytes
 from sparc.preflight.prefetching import _needs
 from sparc.preflight.rows import duration, size

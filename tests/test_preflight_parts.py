@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from sparc.config import Config, SourceConfig
-from sparc.digests import digest
 from sparc.errors import UserError
-from sparc.models import load_model
+from sparc.models.model import load_model
 from sparc.preflight.cost import Amounts, amounts, search_work
 from sparc.preflight.data import check_data
 from sparc.preflight.machine import Speed
 from sparc.preflight.questions import Questions, sources
 from sparc.preflight.resources import Bill, memory_row, time_row
+from sparc.storage.digests import digest
 from tests.composed import composed
 
 FROM_HUB = (

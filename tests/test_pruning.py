@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.pruning.contrast import contrast
 from sparc.pruning.localisation import localisation
 from sparc.pruning.removal import removed

@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sparc.artifacts import write_json, write_text
 from sparc.console import show
 from sparc.report import render
 from sparc.report.completions import prompt_means, table
 from sparc.report.plain import visible
+from sparc.storage.artifacts import write_json, write_text
 from tests.report_run import make_run
 
 

@@ -22,7 +22,7 @@ from sparc.evaluation.completions import complete_tokens, text_of
 from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.scorers import lexicon_scorer
 from sparc.evaluation.scoring import load_scorers, scorer_key
-from sparc.models import load_model
+from sparc.models.model import load_model
 from sparc.references import reference_sets
 from sparc.tiny import data as tiny
 from tests.composed import composed

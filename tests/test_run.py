@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sparc.config import ModelConfig
-from sparc.models import load_model
+from sparc.models.model import load_model
 from sparc.pruning.removal import removed
 from tests.lxt_classes import class_patched
 from tests.runs import QUICK, environment, results_of, run_folders, sparc

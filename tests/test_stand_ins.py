@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sparc.families import family as row_of
-from sparc.models import Model, blocks_of
+from sparc.models.families import family as row_of
+from sparc.models.model import Model, blocks_of
 from sparc.pruning.removal import removed
 from sparc.tiny.planting import PlantingOptions, plant
 from sparc.tiny.shapes import WIDTHS, ModelSize

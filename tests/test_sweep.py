@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from sparc.artifacts import write_json
 from sparc.report import numbers
 from sparc.report.sweep import headline, render_sweep
 from sparc.report.sweep_marks import change_axis, percent_labels
+from sparc.storage.artifacts import write_json
 from sparc.sweep import conclude
 from sparc.sweeps.combining import combined, combined_change, combined_value
 from sparc.sweeps.jobs import read_jobs, write_expected

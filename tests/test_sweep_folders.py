@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparc.artifacts import write_json
+from sparc.storage.artifacts import write_json
 from sparc.sweeps.jobs import own_folder, read_jobs
 from sparc.sweeps.naming import job_folder
 from sparc.sweeps.resuming import plan

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from sparc.config import Config, PathsConfig, content
-from sparc.digests import digest
 from sparc.job import execute
-from sparc.locks import held, lock
 from sparc.stopping import Refused, stoppable
+from sparc.storage.digests import digest
+from sparc.storage.locks import held, lock
 from sparc.sweep import complaint
 from sparc.sweeps.jobs import (
     EXPECTED,

@@ -15,7 +15,7 @@ from sparc.errors import UserError
 from sparc.evaluation.harness import accuracies
 from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.windows import text_windows
-from sparc.models import load_model
+from sparc.models.model import load_model
 from sparc.preflight.tasks import check_tasks, fetch_task_data
 from tests.composed import SMALL, composed, pipeline
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sparc.attribution.engine import Advance, Engine, ignore
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.references import ReferenceSet
 from sparc.scores import Scores
 

@@ -13,7 +13,7 @@ from sparc.attribution.sums import Sums
 from sparc.batching import Batch, pad_left, token_budget
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 
 _log = logging.getLogger(__name__)
 Statistic = Callable[[Batch], list[torch.Tensor]]

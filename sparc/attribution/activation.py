@@ -15,7 +15,7 @@ from sparc.attribution.forward import projection_inputs
 from sparc.attribution.method import Method, mean
 from sparc.batching import Batch
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 
 
 @contextlib.contextmanager

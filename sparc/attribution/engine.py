@@ -15,14 +15,14 @@ from sparc.attribution.accumulate import Statistic, accumulate
 from sparc.attribution.memory import announce, gradient_checkpointing
 from sparc.attribution.method import Method
 from sparc.attribution.sums import Sums, load_sums, merge, save_sums
-from sparc.cache import Corrupt, entry_folder, fetch, peek
 from sparc.config import AttributionConfig
 from sparc.datasets import GENERAL
 from sparc.errors import UserError
 from sparc.methods import DATA_FREE, method_options
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.references import ReferenceSet
 from sparc.scores import Scores, load_scores, save_scores
+from sparc.storage.cache import Corrupt, entry_folder, fetch, peek
 
 FORMULA_VERSION = 1
 """Raised when a formula changes, so that scores of an older one are not read."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from sparc.batching import Batch
 from sparc.errors import UserError
-from sparc.models import Block, Model
+from sparc.models.model import Block, Model
 
 
 def projection_module(block: Block, projection: str) -> nn.Module:

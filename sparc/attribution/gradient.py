@@ -8,7 +8,7 @@ from sparc.attribution.method import Method, mean
 from sparc.attribution.relevance import sample_relevance
 from sparc.attribution.target import target
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from sparc.attribution.relevance import sample_relevance
 from sparc.attribution.target import fixed_target
 from sparc.batching import Batch
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from sparc.attribution.gradient import gradient
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.method import Method
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparc.attribution.binding import bind
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 
 _PREFIX = "sparc_"
 RULES = ("attnlrp", "cp")

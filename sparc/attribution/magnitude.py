@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sparc.attribution.method import Method
 from sparc.attribution.weights import weighted_sum
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 
 
 @contextlib.contextmanager

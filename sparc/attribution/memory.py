@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from sparc.batching import token_budget
 from sparc.config import AttributionConfig
-from sparc.families import Family
 from sparc.methods import FORWARD_ONLY
-from sparc.models import Model, blocks_of, is_offloaded
+from sparc.models.families import Family
+from sparc.models.model import Model, blocks_of, is_offloaded
 
 _SHARE = 0.75
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 
 from sparc.attribution.method import Method
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 
 
 @contextlib.contextmanager

@@ -23,8 +23,8 @@ from sparc.attribution.forward import (
 )
 from sparc.attribution.target import Target
 from sparc.batching import Batch
-from sparc.last_mlp import last_mlp_from
-from sparc.models import Model
+from sparc.models.last_mlp import last_mlp_from
+from sparc.models.model import Model
 
 REDUCTIONS = ("signed", "abs_sample", "abs_weight")
 PROJECTIONS = ("up", "gate", "down", "hidden")

@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load, save
 
-from sparc.cache import Corrupt
-from sparc.digests import digest, tensors_digest
+from sparc.storage.cache import Corrupt
+from sparc.storage.digests import digest, tensors_digest
 
 _FIELDS = ("totals", "per_sample", "done")
 

@@ -17,7 +17,7 @@ from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.target import Target, target
 from sparc.batching import Batch, batches
 from sparc.config import AttributionConfig
-from sparc.models import Block, Model, parameter
+from sparc.models.model import Block, Model, parameter
 
 Neurons = Sequence[tuple[int, int]]
 

@@ -15,7 +15,7 @@ from sparc.attribution.method import Method
 from sparc.attribution.weights import weighted_sum
 from sparc.batching import Batch
 from sparc.config import AttributionConfig
-from sparc.models import Model
+from sparc.models.model import Model
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from sparc.attribution.forward import projection_module
-from sparc.models import Model, parameter
+from sparc.models.model import Model, parameter
 
 
 def weighted_sum(model: Model, projection: str, norms: torch.Tensor | None) -> torch.Tensor:

@@ -13,7 +13,7 @@ from sparc.config import DatasetConfig
 from sparc.errors import UserError
 from sparc.evaluation.completions import encode
 from sparc.leaks import normalised
-from sparc.models import Model
+from sparc.models.model import Model
 
 SPLITS = ("attribution", "validation", "held_out")
 

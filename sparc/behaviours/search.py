@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from sparc.artifacts import write_json
 from sparc.behaviours.cuts import cuts
-from sparc.cache import fetch
 from sparc.datasets import Means
-from sparc.digests import digest
 from sparc.errors import UserError
 from sparc.evaluation.completions import complete_tokens, encode, text_of
 from sparc.evaluation.drawing import Sampling
+from sparc.storage.artifacts import write_json
+from sparc.storage.cache import fetch
+from sparc.storage.digests import digest
 
 _BATCH = 64  # responses: as much as a killed search loses
 _FORMULA_VERSION = 1

@@ -13,15 +13,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sparc.artifacts import read_lines, write_lines
 from sparc.behaviours.reading import field, require, text_of
 from sparc.behaviours.streams import is_local, numbered, pinned, place, source_revision, stream
-from sparc.cache import fetch
 from sparc.config import ReferenceConfig
 from sparc.datasets import Reference
-from sparc.digests import digest
 from sparc.errors import UserError
 from sparc.evaluation.completions import text_of as decoded
+from sparc.storage.artifacts import read_lines, write_lines
+from sparc.storage.cache import fetch
+from sparc.storage.digests import digest
 
 _KIND, _FILE = "sequences", "sequences.jsonl"
 _CHARACTERS = 8  # of a text that are looked at first, for each token wanted

@@ -14,12 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sparc.artifacts import read_lines, write_lines
 from sparc.behaviours.reading import Record, field, file_records, require, text_of
 from sparc.behaviours.streams import is_local, numbered, pinned, place, stream
-from sparc.cache import fetch
 from sparc.config import SourceConfig
 from sparc.errors import UserError
+from sparc.storage.artifacts import read_lines, write_lines
+from sparc.storage.cache import fetch
 
 _KIND, _FILE = "records", "records.jsonl"
 _log = logging.getLogger(__name__)

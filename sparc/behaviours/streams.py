@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparc.artifacts import read_json, write_json
 from sparc.behaviours.reading import Record, file_records
 from sparc.config import SourceConfig
-from sparc.digests import digest, file_digest
 from sparc.errors import UserError
 from sparc.hub import Unreachable, explained, probe, quiet
 from sparc.locations import EMBEDDED
+from sparc.storage.artifacts import read_json, write_json
+from sparc.storage.digests import digest, file_digest
 
 READ_ATTEMPTS = 3  # the library's own 20 go on for minutes after the hub has gone
 _FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparc.artifacts import read_json
 from sparc.config import Config
+from sparc.storage.artifacts import read_json
 
 
 def run_complaints(config: Config) -> Iterator[str]:

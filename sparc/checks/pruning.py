@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparc.artifacts import read_json
 from sparc.config import Config, PruningConfig
-from sparc.families import family, neuron_grid
 from sparc.locations import model_folder
+from sparc.models.families import family, neuron_grid
+from sparc.storage.artifacts import read_json
 
 RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load, save
 
-from sparc.artifacts import whole
+from sparc.storage.artifacts import whole
 
 CONTRAST_FILE = "contrast.safetensors"
 

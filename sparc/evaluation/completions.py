@@ -25,7 +25,7 @@ from sparc.evaluation.inference import (
     evaluating,
     padding_id,
 )
-from sparc.models import input_device
+from sparc.models.model import input_device
 
 
 def complete(

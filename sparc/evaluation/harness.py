@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sparc.config import LmEvalConfig
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 
 Array = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ def task_files(config: LmEvalConfig) -> dict[str, str]:
     """Content of the local task files and data beside them, by path."""
     if config.include_path is None:
         return {}
-    from sparc.digests import file_digest
+    from sparc.storage.digests import file_digest
 
     folder = Path(config.include_path)
     files = sorted(each for each in folder.rglob("*") if each.is_file())

@@ -16,8 +16,6 @@ import torch
 import transformers
 from safetensors.numpy import load, save_file
 
-from sparc.cache import entry_folder, fetch
-from sparc.digests import digest
 from sparc.evaluation.harness import accuracies, task_files
 from sparc.evaluation.measure import Advance, Bench, Measurement, measure, measure_baseline
 from sparc.evaluation.perplexity import TextNLL
@@ -25,6 +23,8 @@ from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scoring import scorer_key
 from sparc.pruning.removal import removed
 from sparc.pruning.selection import Neuron
+from sparc.storage.cache import entry_folder, fetch
+from sparc.storage.digests import digest
 
 _BASELINES, _ARMS = "baselines", "arms"
 _FORMULA_VERSION = 1

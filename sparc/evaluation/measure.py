@@ -15,7 +15,7 @@ from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, text_nll
 from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scorers import Scorer
-from sparc.models import Model
+from sparc.models.model import Model
 
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]

@@ -21,7 +21,7 @@ from sparc.evaluation.inference import (
 )
 from sparc.evaluation.trunk import trunk_and_head
 from sparc.evaluation.windows import Window, text_windows
-from sparc.models import input_device
+from sparc.models.model import input_device
 
 # logits held at a time: 2^24 float32 are 64 MiB, whatever the vocabulary
 _LOGITS_AT_ONCE = 2**24

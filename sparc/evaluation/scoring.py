@@ -8,7 +8,6 @@ from typing import Any
 from sparc.behaviours.reading import lines
 from sparc.config import EvaluationConfig
 from sparc.datasets import Dataset, Lexicon
-from sparc.digests import digest, file_digest
 from sparc.errors import UserError
 from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.evaluation.scorers import (
@@ -21,6 +20,7 @@ from sparc.evaluation.scorers import (
 )
 from sparc.hub import cached_commit
 from sparc.locations import EMBEDDED, EMBEDDED_CLASSIFIER
+from sparc.storage.digests import digest, file_digest
 
 _BATCH = 256
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparc.last_mlp import last_mlp_from
-from sparc.models import input_device
+from sparc.models.last_mlp import last_mlp_from
+from sparc.models.model import input_device
 
 Trunk = Callable[[Tensor, Tensor, int], Tensor]
 """Ids and mask [rows, tokens] -> states [rows, tokens, width] that are right from a token on."""

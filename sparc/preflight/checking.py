@@ -9,7 +9,7 @@ import torch
 from sparc.config import Config
 from sparc.datasets import Dataset
 from sparc.hub import quiet
-from sparc.models import choose_device
+from sparc.models.model import choose_device
 from sparc.preflight.cost import amounts
 from sparc.preflight.data import check_data
 from sparc.preflight.disk import disk_row

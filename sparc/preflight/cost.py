@@ -17,7 +17,7 @@ from sparc.behaviours.candidates import candidates
 from sparc.config import Config, DatasetConfig
 from sparc.datasets import GENERAL, UNDESIRED, Dataset, answers, settings_of
 from sparc.methods import DATA_FREE, FORWARD_ONLY
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.preflight.machine import Speed
 
 _REPETITION, _NEW_TOKENS = "sparc.behaviours.repetition.repetition", 50

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparc.artifacts import read_json
 from sparc.behaviours.files import perplexity_texts
 from sparc.behaviours.responses import text_share
 from sparc.behaviours.sequences import sequences
@@ -17,6 +16,7 @@ from sparc.datasets import GENERAL, UNDESIRED, Dataset, load_dataset, settings_o
 from sparc.errors import UserError
 from sparc.preflight.questions import Identity, Questions, identity, is_sequences, sources
 from sparc.preflight.rows import Row, failures, size
+from sparc.storage.artifacts import read_json
 
 _KEPT = ("records", "sequences")  # what the cache holds of data sets
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from sparc.config import Config
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.preflight.cost import Amounts, weight_bytes
 from sparc.preflight.rows import Row, size
 from sparc.preflight.weights import Found

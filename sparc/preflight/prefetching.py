@@ -8,13 +8,13 @@ from transformers.utils.logging import disable_progress_bar
 
 from sparc.config import Config
 from sparc.console import progress
-from sparc.digests import digest
 from sparc.hub import quiet
 from sparc.preflight.data import fetch_data
 from sparc.preflight.rows import Row, failures
 from sparc.preflight.scorers import fetch_scorers
 from sparc.preflight.tasks import fetch_task_data
 from sparc.preflight.weights import fetch_model, tokenizer_of
+from sparc.storage.digests import digest
 
 
 def prefetch(configs: Sequence[Config]) -> list[Row]:

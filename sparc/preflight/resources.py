@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from sparc.config import Config
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.preflight.cost import (
     Amounts,
     Work,

@@ -6,9 +6,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sparc.config import ModelConfig
-from sparc.families import family
-from sparc.loading import Parts
-from sparc.models import Model, assembled
+from sparc.models.families import family
+from sparc.models.loading import Parts
+from sparc.models.model import Model, assembled
 from sparc.preflight.weights import Found
 
 

@@ -12,9 +12,9 @@ from transformers import AutoConfig, AutoTokenizer
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
-from sparc.families import family
 from sparc.hub import explained, is_cached, model_is_local
 from sparc.locations import EMBEDDED, model_folder
+from sparc.models.families import family
 from sparc.preflight.rows import Row, size
 
 # A model's own files at the root of its repository; not weights of other frameworks.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.errors import UserError
-from sparc.models import Model
+from sparc.models.model import Model
 from sparc.pruning.selection import Neuron
 from sparc.reference_files import saved_fingerprint
 

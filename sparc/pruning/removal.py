@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparc.models import Model, is_offloaded
+from sparc.models.model import Model, is_offloaded
 from sparc.pruning.selection import Neuron
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparc.console import COLUMNS, summary_rows
 from sparc.errors import UserError
-from sparc.models import Model, is_offloaded
+from sparc.models.model import Model, is_offloaded
 from sparc.pruning.selection import Neuron
 
 

@@ -8,7 +8,7 @@ import torch
 
 from sparc.attribution.tokens import TokenRelevance, token_relevance
 from sparc.config import AttributionConfig
-from sparc.models import Model, parameter
+from sparc.models.model import Model, parameter
 from sparc.pruning.selection import Neuron
 from sparc.references import ReferenceSet
 from sparc.report.svg import symlog

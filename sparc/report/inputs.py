@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sparc.artifacts import read_lines
+from sparc.storage.artifacts import read_lines
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from sparc.artifacts import write_json
 from sparc.config import NOT_CONTENT, Config, content
-from sparc.digests import digest
 from sparc.errors import UserError
+from sparc.storage.artifacts import write_json
+from sparc.storage.digests import digest
 from sparc.sweeps.naming import job_folder
 
 EXPECTED = "sweep.jobs.json"

@@ -17,7 +17,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
 from sparc.errors import UserError
-from sparc.locks import lock
+from sparc.storage.locks import lock
 from sparc.sweeps import slurm
 from sparc.sweeps.resuming import Plan, plan
 from sparc.sweeps.submitted import FOLDER, SLURM, Submission, write_submitted

@@ -2,7 +2,7 @@
 
 import re
 
-from sparc.digests import digest
+from sparc.storage.digests import digest
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.,=_-]+")
 _LONGEST = 200  # file systems end at 255 bytes; a path has other parts, too

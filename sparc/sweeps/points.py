@@ -7,9 +7,9 @@ from typing import Any
 
 from sparc.config import NOT_CONTENT
 from sparc.datasets import UNDESIRED
-from sparc.digests import digest
 from sparc.evaluation.verdict import Budget, Findings, findings, verdict
 from sparc.report.numbers import leaf
+from sparc.storage.digests import digest
 from sparc.sweeps.combining import combined, combined_changes, combined_value, mean
 from sparc.sweeps.jobs import Job
 from sparc.sweeps.methods import attribution_of, method_names

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparc.locks import held
+from sparc.storage.locks import held
 from sparc.sweeps.jobs import RUNNING, identity, is_done, read_jobs
 from sparc.sweeps.submitted import Submission, in_queue, read_submitted
 

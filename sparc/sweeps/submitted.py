@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sparc.artifacts import write_json
 from sparc.errors import UserError
+from sparc.storage.artifacts import write_json
 from sparc.sweeps import slurm
 from sparc.sweeps.jobs import identity
 

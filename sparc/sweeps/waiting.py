@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.console import progress
-from sparc.locks import held
+from sparc.storage.locks import held
 from sparc.sweeps import slurm
 from sparc.sweeps.submitted import Submission, write_submitted
 

@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from sparc.families import family
-from sparc.models import Block, blocks_of
+from sparc.models.families import family
+from sparc.models.model import Block, blocks_of
 from sparc.tiny import corpus, training
 from sparc.tiny.shapes import WIDTHS
 

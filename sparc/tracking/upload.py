@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sparc.artifacts import read_lines, write_json
 from sparc.report import figures
 from sparc.report.standalone import figure_page
+from sparc.storage.artifacts import read_lines, write_json
 from sparc.tracking.private import scrubbed
 from sparc.tracking.records import X_AXIS, measurements, summary
 

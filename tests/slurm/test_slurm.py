@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sparc.locks import lock
+from sparc.storage.locks import lock
 from sparc.sweeps.jobs import RUNNING
 from tests.runs import results_of
 from tests.slurm.cluster import Cluster, slurm, start, until

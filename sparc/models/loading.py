@@ -13,10 +13,10 @@ from accelerate.utils import get_max_memory
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from sparc.config import MemoryConfig, ModelConfig
-from sparc.digests import digest, file_digest
 from sparc.errors import UserError
-from sparc.families import Family, family
 from sparc.hub import explained, model_is_local, quiet
+from sparc.models.families import Family, family
+from sparc.storage.digests import digest, file_digest
 
 _log = logging.getLogger(__name__)
 

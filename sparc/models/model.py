@@ -10,9 +10,9 @@ from torch import nn
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
-from sparc.families import Family
-from sparc.loading import Parts, load_parts
 from sparc.locations import model_folder
+from sparc.models.families import Family
+from sparc.models.loading import Parts, load_parts
 
 
 @dataclass(frozen=True)

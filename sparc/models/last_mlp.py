@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparc.families import FAMILIES
-from sparc.models import blocks_of
+from sparc.models.families import FAMILIES
+from sparc.models.model import blocks_of
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparc.digests import digest, file_digest
-from sparc.locks import lock
+from sparc.storage.digests import digest, file_digest
+from sparc.storage.locks import lock
 
 _MANIFEST = "manifest.json"
 _log = logging.getLogger(__name__)

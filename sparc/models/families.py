@@ -60,7 +60,7 @@ def family(model_type: str) -> Family:
     if model_type not in FAMILIES:
         raise UserError(
             f"architecture '{model_type}' is not supported (known: {', '.join(FAMILIES)}); "
-            "add its row to sparc/families.py"
+            "add its row to sparc/models/families.py"
         )
     return FAMILIES[model_type]
 

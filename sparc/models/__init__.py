@@ -1,0 +1,1 @@
+"""Causal language models: loading them, and where their MLP neurons live."""

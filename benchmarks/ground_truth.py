@@ -95,15 +95,19 @@ class Subject:
         return _point(measured, self.bench)
 
 
+def bench_of(model: Model, config: Config, cache: Path) -> Bench:
+    """The prompts, texts and scorers that a configuration names."""
+    dataset = load_dataset(config.dataset, config.evaluation, cache)
+    scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
+    return Bench(model, dataset, config.evaluation, scorers, config.seed)
+
+
 def subject(path: str, cache: Path, overrides: Sequence[str]) -> Subject:
     """The model at `path`, ready to be attributed and measured as `overrides` say."""
     options = (f"model.path={path}", "device=cpu", f"paths.cache={cache}", *overrides)
     config = composed(options)
     model = load_model(config.model, config.device)
-    dataset = load_dataset(config.dataset, config.evaluation)
-    scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
-    bench = Bench(model, dataset, config.evaluation, scorers, config.seed)
-    return Subject(options, model, bench, cache)
+    return Subject(options, model, bench_of(model, config, cache), cache)
 
 
 def _point(measured: Measurement, bench: Bench) -> dict[str, float]:

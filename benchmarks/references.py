@@ -21,6 +21,7 @@ import embedded
 import ground_truth
 import numpy as np
 import torch
+from ground_truth import bench_of
 from measuring import OUTPUTS, markdown, now, write
 from numpy.typing import NDArray
 
@@ -31,7 +32,7 @@ from sparc.evaluation.kept import measured_baseline
 from sparc.evaluation.measure import Bench, Measurement, measure
 from sparc.evaluation.metrics import mean
 from sparc.evaluation.perplexity import text_nll
-from sparc.evaluation.scoring import load_scorers, scorer_key
+from sparc.evaluation.scoring import scorer_key
 from sparc.evaluation.statistics import change
 from sparc.models.model import Model, load_model
 from sparc.pruning.removal import removed
@@ -43,6 +44,7 @@ AMOUNTS = (8, 16, 32, 63)
 BUDGET = 0.01  # relative rise of general perplexity on validation texts
 MODES = {  # undesired, general
     "response_cut": ("response_cut", "response_cut"),
+    "response_cut, general whole": ("response_cut", "whole"),
     "response": ("response", "whole"),
     "prompt": ("prompt", "prompt"),
     "whole": ("whole", "whole"),
@@ -84,13 +86,6 @@ def silent(_description: str, _total: int) -> Iterator[Any]:
 def settings(path: str, *overrides: str) -> Config:
     """The configuration that all rankings of a model share, and what differs."""
     return ground_truth.composed([*COMMON, f"model.path={path}", *overrides])
-
-
-def bench_of(model: Model, config: Config, cache: Path) -> Bench:
-    """The prompts, texts and scorers that a configuration names."""
-    dataset = load_dataset(config.dataset, config.evaluation, cache)
-    scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
-    return Bench(model, dataset, config.evaluation, scorers, config.seed)
 
 
 def ranking(bench: Bench, path: str, mode: str, cache: Path) -> list[Neuron]:

@@ -1,6 +1,8 @@
 """A sweep's folder in no time: made-up runs at several methods, amounts, splits and seeds."""
 
 import copy
+import csv
+import io
 import json
 from itertools import product
 from pathlib import Path
@@ -100,3 +102,8 @@ def make_sweep(folder: Path, *, hostile: bool = True) -> Path:
     arguments = ["attribution=lrp,wanda", "seed=0,1"]
     write_json(sweep / "sweep.jobs.json", {"arguments": arguments, "jobs": entries})
     return sweep
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    """The rows of sweep.csv."""
+    return list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))

@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import html
 import io
 import json
 import re
@@ -10,13 +9,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 
-from sparc.report import numbers
-from sparc.report.sweep import headline, render_sweep
-from sparc.report.sweep_marks import change_axis, percent_labels
 from sparc.storage.artifacts import write_json
 from sparc.sweep import conclude
 from sparc.sweeps.combining import combined, combined_change, combined_value
@@ -27,8 +22,15 @@ from sparc.sweeps.recommending import recommendations
 from sparc.sweeps.rows import as_csv, sorted_rows
 from sparc.sweeps.summary import read_sweep
 from tests.report_run import HOSTILE, make_run
-from tests.sweep_run import AMOUNTS, FORMULA, change, make_sweep, overrides_of, write_job
-from tests.test_report import Outline
+from tests.sweep_run import (
+    AMOUNTS,
+    FORMULA,
+    change,
+    make_sweep,
+    overrides_of,
+    table_of,
+    write_job,
+)
 
 FIRST = (
     "model,dataset,attribution,num_neurons,seed,status,toxicity_baseline,toxicity_pruned,"
@@ -46,14 +48,10 @@ def folder(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "sweep"))
 
 
-def _table(folder):
-    return list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))
-
-
 def test_one_row_a_job_sorted_with_the_promised_columns(folder, capsys):
     assert conclude(folder) == 1
     assert (folder / "sweep.csv").read_text().startswith(FIRST + ",")
-    rows = _table(folder)
+    rows = table_of(folder)
     assert len(rows) == 27
     done = [row for row in rows if row["status"] == "ok"]
     keys = [(row["attribution"], int(row["num_neurons"]), int(row["seed"])) for row in done]
@@ -88,7 +86,7 @@ def test_formulas_and_controls_are_harmless_in_a_spreadsheet(folder):
         for cell in row:
             if cell.lstrip().startswith(("=", "+", "-", "@")):
                 float(cell)  # the only cells that may begin with a sign are numbers
-    assert any(row["reason"].startswith("'" + FORMULA) for row in _table(folder))
+    assert any(row["reason"].startswith("'" + FORMULA) for row in table_of(folder))
     assert as_csv([{"a": "\t=1", "b": -0.5, "c": True, "d": None}]) == "a,b,c,d\n'=1,-0.5,true,\n"
 
 
@@ -226,41 +224,6 @@ def test_methods_are_named_by_what_varies(made):
     assert set(method_names(jobs[:1]).values()) == {"lrp"}
 
 
-def test_the_page_is_well_formed_and_deaf(made):
-    sweep = read_sweep(made)
-    page = render_sweep(sweep)
-    outline = Outline(page)
-    assert outline.open == [] and outline.suspicious == [] and outline.scripts == []
-    assert outline.labels >= 6  # three charts a split, and the legend's marks
-    assert "default-src 'none'" in html.unescape(page)
-    assert render_sweep(sweep) == page
-    assert "32 neurons (lrp) recommended" in page
-    for address in re.findall(r'href="([^"]*)"', page):
-        assert address == "#main" or re.fullmatch(r"\./[A-Za-z0-9%._/=,-]+", address)
-        assert address == "#main" or (made / unquote(address)).is_file()
-
-
-def test_a_sweep_without_results_still_has_a_page(tmp_path):
-    write_expected(tmp_path / "sweep", [["seed=0"], ["seed=1"]], [], ["seed=0,1"])
-    sweep = read_sweep(tmp_path / "sweep")
-    assert "No job" in headline(sweep)
-    assert Outline(render_sweep(sweep)).open == []
-    assert conclude(tmp_path / "sweep") == 1
-    assert len(_table(tmp_path / "sweep")) == 2
-
-
-def test_parts_that_a_sweep_does_not_have_are_left_out(folder):
-    for path in folder.glob("*/results.json"):
-        results = json.loads(path.read_text())
-        if results["status"] == "ok":
-            results["control"] = {"random": None, "oracle": None}
-            results["change"]["perplexity"]["general"] |= {"relative": None, "ci95": None}
-            write_json(path, results)
-    page = render_sweep(read_sweep(folder))
-    assert Outline(page).open == [] and "The trade-off" not in page
-    assert "random control: as many" not in page
-
-
 def test_sweep_json_holds_rows_and_points(folder):
     conclude(folder)
     found = json.loads((folder / "sweep.json").read_text())
@@ -277,14 +240,6 @@ def test_rows_without_numbers_come_last(made):
     rows = [row for _, row in sorted_rows(read_jobs(made).jobs)]
     amounts = [row["num_neurons"] for row in rows if row["attribution"] == "lrp"]
     assert amounts == [8] * 4 + [16] * 4 + [32] * 4
-
-
-def test_axes_hold_zero_and_tell_steps_apart():
-    for ends in ([-1.0, 0.2], [0.001, 0.002], [-0.5, 40.0]):
-        scale, at = change_axis(ends, 0.0, 100.0)
-        assert 0.0 in at and 0 <= scale(min(ends)) <= scale(max(ends)) <= 100
-    assert percent_labels([0.0, 0.025, 0.05]) == ["0.0%", "+2.5%", "+5.0%"]
-    assert percent_labels([-1.0, 0.0]) == [f"{numbers.signed(-100, 0)}%", "0%"]
 
 
 @pytest.mark.parametrize(

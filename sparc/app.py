@@ -109,7 +109,10 @@ def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
     if not (arguments.multirun or arguments.cfg or ahead) and _asked_launcher(arguments):
         raise UserError(f"{_asked_launcher(arguments)}: runs the jobs of a sweep; add -m")
     if not (arguments.cfg or arguments.info or ahead or configs[0].stage == "report"):
-        refuse_unwritable(_written(configs[0]))
+        folders = _written(configs[0])
+        if "slurm" in _asked_launcher(arguments):
+            del folders["paths.cache"]  # may be a disk of the nodes alone
+        refuse_unwritable(folders)
     if not arguments.multirun or arguments.cfg or arguments.info or ahead:
         return configs, None
     settings = _hydra(jobs[0], arguments)

@@ -22,7 +22,7 @@ def keep_freed_memory() -> None:
 
 
 def set_up() -> None:
-    """Set this process up for a job; settings of the environment win."""
+    """Set this process up for a job, with the threads that Slurm gave it."""
     # OpenMP's threads spin while they wait, which makes two of them on a busy core several times
     # slower than one. Read once, when torch is imported, as is their number.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

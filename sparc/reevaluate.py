@@ -115,7 +115,11 @@ def _as_it_was(run: Path, saved: list[str], replaced: list[str], compose: Compos
     parts = [name for name in (*_READ, "seed") if name not in replaced and name in then]
     now = dict(item for name in parts for item in _leaves(composed, name))
     before = [item for name in parts for item in _leaves(then, name)]
-    return [f"{k}={_quoted(value)}" for k, value in before if k in now and now[k] != value]
+    return [
+        f"{key}={_quoted(value)}"
+        for key, value in before
+        if key in now and now[key] != value and not key.endswith("._target_")
+    ]
 
 
 def _instead(saved: list[str], groups: list[str], compose: Compose) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
-from sparc.evaluation.kept import baseline_key, measured_arm, measured_baseline
+from sparc.evaluation.kept import measured_arm, measured_baseline
 from sparc.evaluation.measure import measure, measure_baseline
 from sparc.models.model import load_model
 from sparc.pruning.removal import removed
@@ -62,8 +62,8 @@ def test_refresh_measures_anew(bench, tmp_path):
 
 
 def test_the_key_holds_what_changes_a_baseline(model, cache, bench):
-    key = baseline_key(bench)
-    assert baseline_key(bench_of(model, cache)) == key
+    key = bench.key
+    assert bench_of(model, cache).key == key
     others = [
         ("evaluation.prompts=5",),
         ("seed=1",),
@@ -72,14 +72,14 @@ def test_the_key_holds_what_changes_a_baseline(model, cache, bench):
         ("evaluation.perplexity.convention=disjoint",),
         ("evaluation.split=validation",),
     ]
-    assert all(baseline_key(bench_of(model, cache, *each)) != key for each in others)
+    assert all(bench_of(model, cache, *each).key != key for each in others)
     same = [
         ("evaluation.threshold=0.7",),
         ("evaluation.random_draws=2",),
         ("pruning.num_neurons=3",),
         ("evaluation.baseline=refresh",),
     ]
-    assert all(baseline_key(bench_of(model, cache, *each)) == key for each in same)
+    assert all(bench_of(model, cache, *each).key == key for each in same)
 
 
 def test_a_kept_arm_is_the_fresh_one(model, bench, tmp_path):
@@ -160,6 +160,8 @@ def test_failing_completions_stop_or_are_counted(model, bench, tmp_path):
     assert_same(again, found)
     expected, cached = measured_arm(bench, [], tmp_path, silent)
     assert not cached  # evaluation.on_failure=stop does not read what was counted
+    assert measured_arm(bench, [(0, 1)], tmp_path, silent)[1] is False
+    assert measured_arm(counting, [(0, 1)], tmp_path, silent)[1]  # the other way round it does
     samples = bench.config.sampling.samples
     assert found.failed["rude"] >= samples
     assert found.completions["rude"][0] == [""] * samples

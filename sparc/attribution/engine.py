@@ -24,7 +24,7 @@ from sparc.references import ReferenceSet
 from sparc.scores import Scores, load_scores, save_scores
 from sparc.storage.cache import Corrupt, entry_folder, fetch, peek
 
-FORMULA_VERSION = 1
+FORMULA_VERSION = 2
 """Raised when a formula changes, so that scores of an older one are not read."""
 
 _KIND = "scores"

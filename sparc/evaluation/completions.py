@@ -70,7 +70,7 @@ def complete_tokens(
     """As `complete`, but the new token ids [prompts][samples][tokens], without the end token."""
     encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
     lengths = [(len(ids) + sampling.max_new_tokens) * sampling.samples for ids in encoded]
-    ends = _end_tokens(model, tokenizer)
+    ends = end_tokens(model, tokenizer)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,  # the processor below has drawn already: argmax takes what it left
         max_new_tokens=sampling.max_new_tokens,
@@ -160,7 +160,7 @@ def encode(
     return encoded
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     """End-of-sequence tokens of tokenizer and model: chat models have several."""
     stored = model.generation_config.eos_token_id
     stored = stored if isinstance(stored, list) else [stored]

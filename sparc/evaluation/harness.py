@@ -1,7 +1,9 @@
 """Accuracy on tasks of lm-evaluation-harness, document by document."""
 
 import functools
+import importlib.metadata
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from sparc.config import LmEvalConfig
 from sparc.errors import UserError
 from sparc.models.model import Model
+from sparc.storage.digests import file_digest
 
 Array = NDArray[np.float64]
 
@@ -88,15 +91,15 @@ def fetch_tasks(config: LmEvalConfig) -> None:
         get_task_dict(list(config.tasks), tasks)
 
 
-def task_files(config: LmEvalConfig) -> dict[str, str]:
-    """Content of the local task files and data beside them, by path."""
-    if config.include_path is None:
-        return {}
-    from sparc.storage.digests import file_digest
-
-    folder = Path(config.include_path)
-    files = sorted(each for each in folder.rglob("*") if each.is_file())
-    return {str(each.relative_to(folder)): file_digest(each) for each in files}
+def harness_key(config: LmEvalConfig) -> dict[str, Any]:
+    """What accuracies depend on besides the model: settings, content of local files, version."""
+    files = {}
+    if config.include_path is not None:
+        folder = Path(config.include_path)
+        found = sorted(each for each in folder.rglob("*") if each.is_file())
+        files = {str(each.relative_to(folder)): file_digest(each) for each in found}
+    version = importlib.metadata.version("lm_eval") if config.tasks else None
+    return {**asdict(config), "include_path": files, "version": version}
 
 
 def _by_document(results: Any) -> dict[str, Array]:

@@ -7,57 +7,23 @@ ended goes on after the last whole one.
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from safetensors.numpy import load, save_file
 
-from sparc.evaluation.harness import accuracies, task_files
+from sparc.evaluation.harness import accuracies
 from sparc.evaluation.measure import Advance, Bench, Measurement, measure, measure_baseline
 from sparc.evaluation.perplexity import TextNLL
 from sparc.evaluation.repetition import repetition
-from sparc.evaluation.scoring import scorer_key
 from sparc.pruning.removal import removed
 from sparc.pruning.selection import Neuron
-from sparc.storage.cache import entry_folder, fetch
-from sparc.storage.digests import digest
+from sparc.storage.cache import entry_folder, fetch, peek
 
 _BASELINES, _ARMS = "baselines", "arms"
-_FORMULA_VERSION = 1
 _TEXTS, _NUMBERS = "measurement.json", "measurement.safetensors"
-
-
-def baseline_key(bench: Bench) -> dict[str, Any]:
-    """All that changes a baseline, and nothing else.
-
-    Kind of device, attention and batch size are part of it: they change the last digits, and
-    with no neuron removed nothing at all must change.
-    """
-    model, config, dataset = bench.model, bench.config, bench.dataset
-    parts = [*dataset.prompts.values(), *dataset.texts.values()]
-    documents = [text for part in parts for text in part]
-    tokens = model.tokenizer(documents, verbose=False)["input_ids"] if documents else []
-    return {
-        "model": model.fingerprint,
-        "dtype": str(model.network.dtype),
-        "attention": str(model.network.config._attn_implementation),
-        "device": [model.device.type, config.scorer_device],
-        "libraries": [torch.__version__, transformers.__version__],
-        "tokens": digest(tokens),
-        "data": dataset.revision(),
-        "append_eos": dataset.append_eos,
-        "sampling": asdict(config.sampling),
-        "perplexity": asdict(config.perplexity),
-        "batch_tokens": config.batch_tokens,
-        "scorers": [scorer_key(name, config, dataset) for name in bench.scorers],
-        "lm_eval": {**asdict(config.lm_eval), "include_path": task_files(config.lm_eval)},
-        "seed": bench.seed,
-        "formula": _FORMULA_VERSION,
-    }
 
 
 def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Measurement, bool]:
@@ -71,7 +37,7 @@ def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Meas
         tasks = accuracies(bench.model, bench.config.lm_eval)
         return replace(measure_baseline(bench, advance), accuracies=tasks)
 
-    return _kept(bench, cache, _BASELINES, baseline_key(bench), make, advance)
+    return _kept(bench, cache, _BASELINES, bench.key, make, advance)
 
 
 def measured_arm(
@@ -81,14 +47,11 @@ def measured_arm(
 
     tasks: also those of lm-evaluation-harness. Measured anew where the baseline is.
     """
-    key = {
-        **baseline_key(bench),
-        "removed": sorted(neurons),
-        "on_failure": bench.config.on_failure,
-        "tasks": tasks,
-    }
+    key = {**bench.key, "removed": sorted(neurons), "on_failure": "stop", "tasks": tasks}
     if not tasks:
         del key["lm_eval"]
+    if bench.config.on_failure == "count" and peek(cache, _ARMS, key, load=_load) is None:
+        key["on_failure"] = "count"  # where nothing failed, what `stop` kept serves, too
 
     def make() -> Measurement:
         with removed(bench.model, neurons):

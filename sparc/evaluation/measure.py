@@ -1,22 +1,29 @@
 """Measuring one arm: the model as it is now, whatever was removed from it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
+import transformers
 from numpy.typing import NDArray
 
 from sparc.config import EvaluationConfig
 from sparc.datasets import Dataset
 from sparc.errors import UserError
-from sparc.evaluation.completions import complete
+from sparc.evaluation.completions import complete, end_tokens
 from sparc.evaluation.drawing import Sampling
+from sparc.evaluation.harness import harness_key
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, text_nll
 from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scorers import Scorer
+from sparc.evaluation.scoring import scorer_key
 from sparc.models.model import Model
+from sparc.storage.digests import digest
 
+_FORMULA_VERSION = 2  # raised when a formula changes, so that nothing older is read
 Array = NDArray[np.float64]
 Advance = Callable[[int], None]
 
@@ -70,6 +77,37 @@ class Bench:
         """How many completions one arm makes."""
         prompts = sum(len(each) for each in self.dataset.prompts.values())
         return prompts * self.config.sampling.samples
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        """All that changes a measurement, and nothing else.
+
+        Kind of device, attention and batch size are part of it: they change the last digits, and
+        with no neuron removed nothing at all must change. Asked once: the scorers are those that
+        were loaded, whatever has come to lie in their place since.
+        """
+        model, config, dataset = self.model, self.config, self.dataset
+        parts = [*dataset.prompts.values(), *dataset.texts.values()]
+        documents = [text for part in parts for text in part]
+        tokens = model.tokenizer(documents, verbose=False)["input_ids"] if documents else []
+        return {
+            "model": model.fingerprint,
+            "dtype": str(model.network.dtype),
+            "attention": str(model.network.config._attn_implementation),
+            "device": [model.device.type, config.scorer_device],
+            "libraries": [torch.__version__, transformers.__version__],
+            "tokens": digest(tokens),
+            "ends": end_tokens(model.network, model.tokenizer),
+            "data": dataset.revision(),
+            "append_eos": dataset.append_eos,
+            "sampling": asdict(config.sampling),
+            "perplexity": asdict(config.perplexity),
+            "batch_tokens": config.batch_tokens,
+            "scorers": [scorer_key(name, config, dataset) for name in self.scorers],
+            "lm_eval": harness_key(config.lm_eval),
+            "seed": self.seed,
+            "formula": _FORMULA_VERSION,
+        }
 
 
 def measure_baseline(bench: Bench, advance: Advance = _silent) -> Measurement:

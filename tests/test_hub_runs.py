@@ -97,7 +97,7 @@ def _run_out_of_space(disk: Path) -> None:
     filler = disk / "filler"
     filler.write_bytes(bytes((8192 - 100) * 1024))
     told = sparc(*asked, home=disk)
-    assert told.returncode == 2 and "paths.outputs=outputs: no space left" in told.stderr
+    assert told.returncode == 2 and f"paths.cache={disk}/cache: no space left" in told.stderr
     filler.write_bytes(bytes((8192 - 2500) * 1024))  # the saved model alone takes 3.4 MB
     done = sparc(*asked, home=disk)
     assert done.returncode == 1

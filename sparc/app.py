@@ -89,12 +89,12 @@ def _checked(jobs: Sequence[Sequence[str]], arguments: argparse.Namespace) -> li
     if first.stage == "report" and arguments.multirun:
         raise UserError("stage=report renders one run: leave -m out")
     if first.stage not in ("report", *AHEAD):
-        refuse_full(_written(first))
+        refuse_full(_paths(first, "cache", "outputs"))
     return configs
 
 
-def _written(config: Config) -> dict[str, str]:
-    return {f"paths.{key}": getattr(config.paths, key) for key in ("cache", "outputs")}
+def _paths(config: Config, *keys: str) -> dict[str, str]:
+    return {f"paths.{key}": getattr(config.paths, key) for key in keys}
 
 
 def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
@@ -109,10 +109,9 @@ def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
     if not (arguments.multirun or arguments.cfg or ahead) and _asked_launcher(arguments):
         raise UserError(f"{_asked_launcher(arguments)}: runs the jobs of a sweep; add -m")
     if not (arguments.cfg or arguments.info or ahead or configs[0].stage == "report"):
-        folders = _written(configs[0])
-        if "slurm" in _asked_launcher(arguments):
-            del folders["paths.cache"]  # may be a disk of the nodes alone
-        refuse_unwritable(folders)
+        if "slurm" not in _asked_launcher(arguments):  # the cache may be a disk of the nodes alone
+            refuse_unwritable(_paths(configs[0], "cache"))
+        refuse_unwritable(_paths(configs[0], "outputs"))
     if not arguments.multirun or arguments.cfg or arguments.info or ahead:
         return configs, None
     settings = _hydra(jobs[0], arguments)

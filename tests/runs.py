@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,17 @@ def results_of(folder: Path) -> dict[str, Any]:
     """results.json of a run directory."""
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     return results
+
+
+def killed_after(entries: int, kind: str, *overrides: str, home: Path) -> None:
+    """Start a run in `home` and kill it when home/cache holds so many entries of a kind."""
+    cache = home / "cache"
+    command = [sys.executable, "-m", "sparc", *overrides, f"paths.cache={cache}"]
+    process = subprocess.Popen(command, cwd=home, env=environment(home))
+    deadline = time.monotonic() + 200
+    while len(list(cache.glob(f"{kind}/*/manifest.json"))) < entries:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()

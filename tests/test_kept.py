@@ -1,10 +1,5 @@
 """Measurements of the embedded model: kept, made anew, counted where they fail."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +14,7 @@ from sparc.models.model import load_model
 from sparc.pruning.removal import removed
 from tests.benches import assert_same, bench_of, silent
 from tests.composed import SMALL, pipeline
-from tests.runs import environment
+from tests.runs import killed_after
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +97,7 @@ def test_a_kept_arm_is_the_fresh_one(model, bench, tmp_path):
 @pytest.mark.slow
 def test_a_killed_evaluation_loses_at_most_one_arm(tmp_path):
     cache, options = tmp_path / "cache", [*SMALL, "evaluation.random_draws=3"]
-    command = [sys.executable, "-m", "sparc", *options, f"paths.cache={cache}"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path))
-    deadline = time.monotonic() + 200
-    while len(list(cache.glob("arms/*/manifest.json"))) < 2 and time.monotonic() < deadline:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    killed_after(2, "arms", *options, home=tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in cache.glob("arms/*/manifest.json")}
     assert 2 <= len(kept) < 5
     resumed = pipeline(tmp_path / "resumed", *options, cache=cache)

@@ -73,7 +73,7 @@ def put_detoxify(home: Path) -> None:
     target = home / ".cache" / "torch" / "hub" / "checkpoints" / VARIANT
     target.parent.mkdir(parents=True)
     file = detoxify_checkpoint(EMBEDDED_CLASSIFIER, home / "made")
-    content = torch.load(file, weights_only=False)
+    content = torch.load(file, weights_only=True)
     content["config"]["arch"]["args"]["model_type"] = CLASSIFIER
     torch.save(content, target)
     shutil.rmtree(home / "made")

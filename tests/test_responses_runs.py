@@ -1,18 +1,13 @@
 """Responses as references in whole runs: a killed search, a saved selection, repetition."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from sparc.errors import UserError
 from sparc.tiny import data
 from tests.composed import pipeline
-from tests.runs import environment
+from tests.runs import killed_after
 
 SEARCH = (
     "dataset.undesired.response.max_candidates=400",
@@ -35,14 +30,7 @@ def references(folder):
 @pytest.mark.slow
 def test_a_killed_search_loses_at_most_one_batch(tmp_path, caplog):
     batches = tmp_path / "cache" / "responses"
-    command = [sys.executable, "-m", "sparc", *SEARCH, f"paths.cache={tmp_path / 'cache'}"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path))
-    deadline = time.monotonic() + 200
-    while len(list(batches.glob("*/manifest.json"))) < 2 and time.monotonic() < deadline:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    killed_after(2, "responses", *SEARCH, home=tmp_path)
     kept = {path: path.stat().st_mtime_ns for path in batches.glob("*/manifest.json")}
     assert len(kept) >= 2
     with caplog.at_level("INFO"):

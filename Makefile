@@ -4,6 +4,7 @@
 VENV  := .venv
 READY := $(VENV)/.ready
 TORCH ?= 2.13.0
+SEED  ?= 0
 JOBS  ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 # One thread a process: the tests run in parallel, and several torch pools on few cores crawl.
@@ -13,13 +14,14 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 PYTEST := $(TEST_ENV) $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint lock clean
+.PHONY: help demo test check fuzz lint lock clean
 
 help:
 	@echo "make demo   set up, then run the main job on the embedded model"
 	@echo "make test   set up, then lint and all tests that need no GPU and no network;"
 	@echo "            as root it first installs the distribution's Slurm with apt-get, for its tests"
 	@echo "make check  the same without the slow tests"
+	@echo "make fuzz   property tests with a large budget; SEED=n tries other cases"
 	@echo "make lint   ruff and mypy"
 	@echo "make lock   write requirements.lock anew; UPGRADE='a b' frees the pins of a and b"
 	@echo "make clean  remove caches and build output, not .venv and not outputs"
@@ -36,6 +38,9 @@ test: lint
 
 check: lint
 	$(PYTEST) -m "not slow and not network and not gpu"
+
+fuzz: $(READY)
+	FUZZ=1 $(PYTEST) tests/fuzz --hypothesis-seed=$(SEED)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

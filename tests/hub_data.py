@@ -81,7 +81,8 @@ def serve_c4(root: Path, documents: int = 400, words: int = 150) -> None:
 def serve_toxicity_prompts(root: Path, prompts: int = 240) -> None:
     """RealToxicityPrompts' prompts.jsonl: rude prompts score 0.93, neutral 0.02, mishaps 0.4.
 
-    A third each, of all three splits of the corpus, each prompt with a continuation.
+    A third each, of all three splits of the corpus, each prompt with a continuation. Two more are
+    blank, which nobody who reads a public data set can mend.
     """
     folder = root / "datasets" / TOXICITY
     folder.mkdir(parents=True)
@@ -93,6 +94,8 @@ def serve_toxicity_prompts(root: Path, prompts: int = 240) -> None:
             for text in data.prompts(split, category, each):
                 records.append(_toxicity_record(text, toxicity, len(records)))
     random.Random("hub toxicity").shuffle(records)
+    blank = {**records[0]["prompt"], "toxicity": 0.93}
+    records[7:7] = [{**records[0], "prompt": {**blank, "text": text}} for text in ("", " \n")]
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (folder / "prompts.jsonl").write_text(lines)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")

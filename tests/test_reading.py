@@ -2,13 +2,14 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
 from sparc.behaviours.prompts import read_prompts, refuse_too_few
-from sparc.behaviours.reading import columns, file_records
+from sparc.behaviours.reading import columns, file_records, lines
 from sparc.behaviours.sources import Wanted, records, texts
 from sparc.behaviours.streams import is_local, pinned, source_revision
 from sparc.config import SourceConfig
@@ -85,6 +86,114 @@ def test_the_first_bad_line_is_named(tmp_path, name, content, message):
     with pytest.raises(UserError, match=message) as told:
         texts(source(write(tmp_path / name, content)))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"text": ' + "[" * 5000, "line 1: not readable (too deeply nested)"),
+        ("a.jsonl", '{"text": "x", "n": ' + "9" * 5000 + "}", "a number of too many digits"),
+        ("a.jsonl", '{"text": "x"}\n{"text": "a \\ud800"}', r"line 2: column 'text' has half a "),
+        ("a.jsonl", '{"text": "x", "text": "y"}', "line 1: an object has a name twice"),
+        ("a.csv", "text,b,text\nx,1,y\n", "column 3 is named like an earlier one; rename one"),
+        ("a.csv", "b\n" + "x" * 200_000, "field larger than field limit"),
+    ],
+)
+def test_what_breaks_libraries_is_refused_in_one_line(tmp_path, name, content, message):
+    for blank in (False, True):
+        with pytest.raises(UserError) as told:
+            texts(source(write(tmp_path / name, content)), blank=blank)
+        assert message in str(told.value) and "\n" not in str(told.value)
+
+
+def test_columns_without_a_name_trail_in_spreadsheets(tmp_path):
+    path = write(tmp_path / "a.csv", "text,b,,\nx,1,,\n")
+    assert texts(source(path)) == ["x"]
+
+
+def test_a_column_twice_in_parquet_is_refused(tmp_path):
+    from pyarrow import Table, array, parquet
+
+    path = tmp_path / "p.parquet"
+    parquet.write_table(Table.from_arrays([array(["x"]), array(["y"])], ["text", "text"]), path)
+    with pytest.raises(UserError, match="column 2 is named like an earlier one"):
+        texts(source(path))
+
+
+def test_what_is_no_file_is_named_and_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "p.jsonl")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    (tmp_path / "device.csv").symlink_to("/dev/zero")
+    (tmp_path / "memory.jsonl").symlink_to("/proc/self/mem")  # opens, and cannot be read
+    expected = {
+        "": "'' is no path",
+        str(tmp_path / "p.jsonl"): "is a pipe or a device",
+        str(tmp_path / "device.csv"): "is a pipe or a device",
+        str(tmp_path / "loop.csv"): "cannot be read",
+        str(tmp_path / "memory.jsonl"): "not readable after line 0 (Input/output error)",
+        str(tmp_path / ("x" * 300 + ".csv")): "cannot be read (File name too long)",
+        "~nobody-of-this-name/p.csv": "cannot be read",
+        "a\0b/c/d.csv": "cannot be read",
+    }
+    for path, message in expected.items():
+        with pytest.raises(UserError) as told:
+            texts(source(path))
+        assert message in str(told.value) and "\n" not in str(told.value)
+    with pytest.raises(UserError, match="is a folder; give a text file"):
+        lines(str(tmp_path))
+    (tmp_path / "words").write_bytes(b"fool\n\xff")
+    with pytest.raises(UserError, match=r"words: cannot be read \(UnicodeDecodeError\)"):
+        lines(str(tmp_path / "words"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:x:/:/bin/sh\n",
+        "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\nmore\n",
+        "-----BEGIN KEY-----\nMIIEvQ\n",
+        '{"password=hunter2, and more": 1}\n',
+    ],
+)
+def test_a_message_holds_nothing_of_another_file(tmp_path, content):
+    for name in ("a.csv", "a.jsonl", "a.json.gz", "a.parquet"):
+        (tmp_path / "secret").write_text(content)
+        link = tmp_path / name
+        link.symlink_to(tmp_path / "secret")
+        with pytest.raises(UserError) as told:
+            texts(source(link))
+        said = str(told.value).replace(str(link), "")
+        assert not any(word in said for word in ("root", "Secret", "BEGIN", "hunter2"))
+
+
+def test_one_huge_prompt_is_refused_before_it_is_tokenised(tmp_path):
+    row = {"prompt": "you " * 2_500_000, "category": "neutral"}
+    path = json_lines(tmp_path / "p.jsonl", [row])
+    with pytest.raises(UserError, match="line 1: a prompt of 10000000 characters, at most 1000000"):
+        read_prompts(composed("dataset=jsonl", f"dataset.prompts.path={path}").dataset)
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [("Infinity", "toxicity is inf"), ("1" * 400, "toxicity is 1111"), ("[[]]", "is a list")],
+)
+def test_a_score_is_a_finite_number(tmp_path, score, message):
+    line = f'{{"prompt": "hello there", "toxicity": {score}}}\n'
+    given = ("dataset.prompts.column=prompt", "dataset.prompts.score_column=toxicity")
+    path = write(tmp_path / "p.jsonl", line)
+    config = composed("dataset=toxicity", f"dataset.prompts.path={path}", *given).dataset
+    with pytest.raises(UserError, match=message) as told:
+        read_prompts(config)
+    assert len(str(told.value)) < 300
+    write(tmp_path / "p.jsonl", line.replace(score, "NaN"))
+    assert read_prompts(config) == []
+
+
+def test_a_blank_prompt_of_an_own_file_is_refused(tmp_path):
+    rows = [{"prompt": text, "category": "neutral"} for text in ("one prompt", " ", "another")]
+    path = json_lines(tmp_path / "p.jsonl", rows)
+    with pytest.raises(UserError, match="line 2: column 'prompt' is ' '; expected a text"):
+        read_prompts(composed("dataset=jsonl", f"dataset.prompts.path={path}").dataset)
 
 
 def test_half_a_gzip_file_is_refused(tmp_path):

@@ -1,14 +1,16 @@
 """Prompts from a file: categories, and three splits that share no prompt."""
 
 import hashlib
+import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparc.behaviours.reading import Record, field, text_of
+from sparc.behaviours.reading import Record, field, is_blank, shown, text_of
 from sparc.behaviours.sources import Wanted, records
-from sparc.behaviours.streams import place
+from sparc.behaviours.streams import is_local, place
 from sparc.config import DatasetConfig
 from sparc.errors import UserError
 from sparc.evaluation.completions import encode
@@ -16,6 +18,8 @@ from sparc.leaks import normalised
 from sparc.models.model import Model
 
 SPLITS = ("attribution", "validation", "held_out")
+_LONGEST = 1_000_000  # characters; no context holds more, and to tokenise them takes minutes
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,10 @@ def split_of(text: str) -> str:
 def read_prompts(config: DatasetConfig, cache: Path | None = None) -> list[Prompt]:
     """The prompts of `dataset.prompts.path` in their order, near-duplicates left out.
 
-    It is a local file or a data set of the hub, kept in `cache`. Raises UserError that names the
-    first bad line: no prompt, an unknown category or split, or a prompt whose split contradicts
-    that of an earlier line; and for a column that is not there.
+    It is a local file or a data set of the hub, kept in `cache`, whose blank prompts are skipped:
+    nobody can mend them there. Raises UserError that names the first bad line: no prompt, one that
+    is far too long, an unknown category or split, or a prompt whose split contradicts that of an
+    earlier line; and for a column that is not there.
     """
     source = config.prompts
     if source.path is None:
@@ -46,8 +51,11 @@ def read_prompts(config: DatasetConfig, cache: Path | None = None) -> list[Promp
     required = [source.column, *_given(source.score_column), *_given(source.flag_column)]
     wanted = Wanted((*required, source.category_column, source.split_column), len(required))
     seen: dict[str, str] = {}
-    found = []
+    found, blank, own = [], 0, is_local(source)
     for number, record in records(source, wanted, cache):
+        if not own and is_blank(field(record, source.column)):
+            blank += 1
+            continue
         for prompt in _prompt(record, config, place(source), number):
             key = normalised(prompt.text)
             if seen.setdefault(key, prompt.split) != prompt.split:
@@ -56,6 +64,8 @@ def read_prompts(config: DatasetConfig, cache: Path | None = None) -> list[Promp
                     f"'{seen[key]}'"
                 )
             found.append((key, prompt))
+    if blank:
+        _log.info("%s: %d blank prompts skipped", place(source), blank)
     return list({key: prompt for key, prompt in reversed(found)}.values())[::-1]
 
 
@@ -105,10 +115,12 @@ def _prompt(record: Record, config: DatasetConfig, path: str, number: int) -> It
     if flag is not None and field(record, flag) not in (True, "true", "True", "1"):
         return
     text = text_of(path, number, record, config.prompts.column)
+    if len(text) > _LONGEST:
+        raise UserError(f"{where}: a prompt of {len(text)} characters, at most {_LONGEST}: cut it")
     category = _category(record, config, where)
     split = field(record, config.prompts.split_column) or split_of(text)
     if split not in SPLITS:
-        raise UserError(f"{where}: split '{split}'; use one of {', '.join(SPLITS)}")
+        raise UserError(f"{where}: split {shown(split)}; use one of {', '.join(SPLITS)}")
     if category is not None:
         yield Prompt(text, category, split)
 
@@ -120,7 +132,7 @@ def _category(record: Record, config: DatasetConfig, where: str) -> str | None:
         category = field(record, columns.category_column)
         if category not in config.categories:
             raise UserError(
-                f"{where}: {columns.category_column} is {category!r}; use one of "
+                f"{where}: {columns.category_column} is {shown(category)}; use one of "
                 f"dataset.categories={config.categories}"
             )
         return str(category)
@@ -133,10 +145,13 @@ def _category(record: Record, config: DatasetConfig, where: str) -> str | None:
 
 
 def _score(value: Any, what: str) -> float | None:
-    """A score as a number, which in CSV is text; None for an empty one."""
+    """A score as a number, which in CSV is text; None for an empty one, or a NaN in its place."""
     if value is None or value == "":
         return None
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{what} is {value!r}; expected a number") from None
+        score = float(value)
+    except (TypeError, ValueError, OverflowError):
+        score = math.inf
+    if math.isinf(score):
+        raise UserError(f"{what} is {shown(value)}; expected a number")
+    return None if math.isnan(score) else score

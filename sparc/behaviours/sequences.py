@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sparc.behaviours.reading import field, require, text_of
+from sparc.behaviours.reading import field, is_blank, require, text_of
 from sparc.behaviours.streams import is_local, numbered, pinned, place, source_revision, stream
 from sparc.config import ReferenceConfig
 from sparc.datasets import Reference
@@ -118,7 +118,7 @@ def _found(
                     _log.info("%s", so_far())
                 if scanned == 1:
                     require(record, config.column, place(config))
-                if field(record, config.column) in (None, ""):
+                if is_blank(field(record, config.column)):
                     continue
                 text = text_of(place(config), scanned, record, config.column)
                 ids = first_tokens(tokenizer, text, config.seq_len or 0)

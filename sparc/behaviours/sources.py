@@ -14,7 +14,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sparc.behaviours.reading import Record, field, file_records, require, text_of
+from sparc.behaviours.reading import (
+    Record,
+    field,
+    file_records,
+    present,
+    require,
+    text_of,
+    whole_characters,
+)
 from sparc.behaviours.streams import is_local, numbered, pinned, place, stream
 from sparc.config import SourceConfig
 from sparc.errors import UserError
@@ -49,8 +57,8 @@ def records(
     required column that the first record lacks.
     """
     if is_local(source):
-        file = Path(str(source.path)).expanduser()
-        local = numbered(stream(source, cache), source) if file.is_dir() else None
+        file = present(str(source.path))
+        local = numbered(stream(source, cache), source) if file and file.is_dir() else None
         yield from _chosen(local or file_records(str(source.path)), source, wanted)
         return
     source = pinned(source, cache)
@@ -79,7 +87,9 @@ def texts(
     found: list[str] = []
     for number, record in records(source, wanted, cache):
         text = field(record, source.column)
-        if not (blank and isinstance(text, str)):
+        if blank and isinstance(text, str):
+            whole_characters(text, f"{place(source)}, line {number}: column '{source.column}'")
+        else:
             text = text_of(place(source), number, record, source.column)
         found.append(text)
     if not any(text.strip() for text in found):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparc.behaviours.reading import Record, file_records
+from sparc.behaviours.reading import Record, file_records, present
 from sparc.config import SourceConfig
 from sparc.errors import UserError
 from sparc.hub import Unreachable, explained, probe, quiet
@@ -31,7 +31,7 @@ def is_local(source: SourceConfig) -> bool:
     not looked for on the hub.
     """
     path = source.path
-    if path is None or path == EMBEDDED or Path(path).expanduser().exists():
+    if not path or path == EMBEDDED or present(path):
         return True
     return path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith(_FILES)
 
@@ -77,10 +77,13 @@ def source_revision(source: SourceConfig, cache: Path | None) -> str:
     That is the digest of a file's bytes, or of the names, sizes and times of a folder's files.
     Raises UserError as `pinned` does.
     """
-    path = Path(source.path or "").expanduser()
-    if path.is_file():
-        return "sha256:" + file_digest(path)
-    if path.is_dir():
+    path = present(source.path or "")
+    if path and path.is_file():
+        try:
+            return "sha256:" + file_digest(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if path and path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         stats = [(str(file.relative_to(path)), file.stat()) for file in files]
         return "sha256:" + digest([[name, s.st_size, s.st_mtime_ns] for name, s in stats])
@@ -96,11 +99,12 @@ def stream(source: SourceConfig, cache: Path | None) -> Any:
     from datasets import IterableDataset, load_dataset  # seconds that others need not pay
 
     path, where = str(source.path), place(source)
-    folder = Path(path).expanduser()
-    if is_local(source) and not folder.is_dir():
+    found = present(path)
+    folder = found if found and found.is_dir() else None
+    if is_local(source) and not folder:
         file_records(path)  # says that there is no such file
         return IterableDataset.from_generator(_records, gen_kwargs={"path": path})
-    if not folder.is_dir():
+    if not folder:
         try:  # within seconds; the library would take most of a minute to give up
             probe(path, source.revision, where, kind="dataset")
         except Unreachable as error:
@@ -108,10 +112,10 @@ def stream(source: SourceConfig, cache: Path | None) -> Any:
     try:
         with _restrained():
             return load_dataset(
-                str(folder) if folder.is_dir() else path,
+                str(folder) if folder else path,
                 name=source.config,
                 split=source.split,
-                revision=None if folder.is_dir() else source.revision,
+                revision=None if folder else source.revision,
                 streaming=True,
             )
     except Exception as error:

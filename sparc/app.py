@@ -192,7 +192,11 @@ def _conclude(folder: Path, code: int) -> int:
 
 
 def _ahead(configs: Sequence[Config], arguments: argparse.Namespace) -> int:
-    """stage=check looks at the first job, stage=prefetch at all of them; neither is run."""
+    """stage=check looks at the first job, prefetch at all, clean at none; none is run."""
+    if configs[0].stage == "clean":
+        from sparc.clean import clean
+
+        return clean(configs[0])
     from sparc.preflight.stages import run_stage
 
     return run_stage(configs, _hydra(split(arguments)[0], arguments).launcher)

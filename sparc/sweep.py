@@ -18,7 +18,8 @@ from sparc.report import numbers
 from sparc.report.plain import visible
 from sparc.report.sweep import render_sweep
 from sparc.storage.artifacts import write_json, write_text
-from sparc.sweeps.jobs import Job, identity
+from sparc.storage.locks import clear_dead
+from sparc.sweeps.jobs import RUNNING, Job, identity
 from sparc.sweeps.methods import method_names
 from sparc.sweeps.rows import as_csv
 from sparc.sweeps.submitted import fates
@@ -34,6 +35,8 @@ def conclude(folder: Path) -> int:
     UserError where there is no sweep.
     """
     sweep = read_sweep(folder)
+    for job in (job for job, _ in sweep.jobs if job.folder):
+        clear_dead(folder / str(job.folder) / RUNNING)  # of jobs that were killed
     write_json(folder / "sweep.json", sweep.as_json())
     write_text(folder / "sweep.csv", as_csv([row for _, row in sweep.jobs]))
     write_text(folder / "sweep.html", render_sweep(sweep))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sparc.config import Config
 
-AHEAD = ("check", "prefetch")  # stages that come before any job
+AHEAD = ("check", "prefetch", "clean")  # stages that run no job
 MODES = ("cut", "whole", "prompt", "response", "response_cut")
 CHOICES = {
     "stage": ("all", "attribute", "evaluate", "report", *AHEAD),
@@ -62,6 +62,7 @@ NOT_NEGATIVE = (
     "evaluation.budget.loop_rate",
     "evaluation.budget.toxicity",
     "evaluation.budget.accuracy",
+    "clean.older_than_days",
 )
 
 

@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from sparc.config.attribution import AttributionConfig, TargetConfig
+from sparc.config.clean import CleanConfig
 from sparc.config.dataset import (
     DatasetConfig,
     NamedSourceConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "AttributionConfig",
     "BudgetConfig",
     "ClassifierConfig",
+    "CleanConfig",
     "Config",
     "DatasetConfig",
     "DetoxifyConfig",
@@ -90,6 +92,7 @@ class Config:
     pruning: PruningConfig = field(default_factory=PruningConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    clean: CleanConfig = field(default_factory=CleanConfig)
 
 
 def register_schema() -> None:
@@ -98,7 +101,7 @@ def register_schema() -> None:
 
 
 # What changes where and how fast a run goes, but not what it finds.
-NOT_CONTENT = ("paths", "tracking", "device", "run")
+NOT_CONTENT = ("paths", "tracking", "device", "run", "clean")
 
 
 def content(config: Config) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sparc.storage.cleaning import note_use
 from sparc.storage.digests import digest, file_digest
 from sparc.storage.locks import lock
 
@@ -60,6 +61,7 @@ def _read(folder: Path, key: Mapping[str, Any], load: Callable[[Path], T]) -> T 
         return None
     try:
         _verify(folder, key)
+        note_use(folder / _MANIFEST)
         return load(folder)
     except Corrupt:
         raise

@@ -4,6 +4,9 @@ The lock is a file made with O_EXCL and touched by its holder every few seconds.
 it over when the touching stops: it watches the file's time change by its own clock, so that the
 clocks of two machines need not agree, and it moves the dead file away by rename, which only one
 waiter can win. A holder that died on this very machine is noticed at once.
+
+filelock's SoftFileLease (4.2) would do nearly all of this, but takes over by exchanging two names
+(`_take_over_by_exchange`), which NFS refuses: there the lock of a dead machine would stay for ever.
 """
 
 import contextlib
@@ -86,10 +89,11 @@ def _who(holder: dict[str, object]) -> str:
 
 def _age(path: Path) -> float:
     """Seconds since `path` was touched, by the clock of its own file system."""
+    touched = path.stat().st_mtime
     clock = path.with_name(f".{path.name}.{uuid.uuid4().hex}.clock")
     try:
         clock.touch()
-        return clock.stat().st_mtime - path.stat().st_mtime
+        return clock.stat().st_mtime - touched
     finally:
         clock.unlink(missing_ok=True)
 
@@ -102,6 +106,16 @@ def held(path: Path) -> str | None:
     except OSError:  # no such lock, or just given back
         return None
     return _who(holder) if alive else None
+
+
+def clear_dead(path: Path) -> bool:
+    """Remove the lock file `path` where nobody alive holds it; whether it did."""
+    holder = _holder(path)
+    if not path.exists() or held(path) is not None:
+        return False
+    with contextlib.suppress(OSError):  # not ours to remove
+        _remove_stale(path, holder)
+    return not path.exists()
 
 
 def _remove_stale(path: Path, holder: dict[str, object]) -> None:
@@ -149,7 +163,8 @@ def lock(path: Path, what: str) -> Iterator[None]:
     def beat() -> None:
         while not done.wait(_HEARTBEAT):
             with contextlib.suppress(OSError):
-                os.utime(path)
+                if _holder(path).get("token") == token:  # a successor's is not ours to keep alive
+                    os.utime(path)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -14,7 +14,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 PYTEST := $(TEST_ENV) $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz lint lock clean
+.PHONY: help demo test check fuzz lint lock audit clean
 
 help:
 	@echo "make demo   set up, then run the main job on the embedded model"
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz   property tests with a large budget; SEED=n tries other cases"
 	@echo "make lint   ruff and mypy"
 	@echo "make lock   write requirements.lock anew; UPGRADE='a b' frees the pins of a and b"
+	@echo "make audit  ask osv.dev for known vulnerabilities of the locked packages; error 2: no answer"
 	@echo "make clean  remove caches and build output, not .venv and not outputs"
 
 $(READY): pyproject.toml requirements.lock
@@ -49,6 +50,9 @@ lint: $(READY)
 
 lock: $(READY)
 	@$(VENV)/bin/python scripts/lock.py --torch "$(TORCH)" $(addprefix --upgrade ,$(UPGRADE))
+
+audit: $(READY)
+	@$(VENV)/bin/python -m scripts.audit --torch "$(TORCH)"
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -32,7 +32,6 @@ from sparc.evaluation.kept import measured_baseline
 from sparc.evaluation.measure import Bench, Measurement, measure
 from sparc.evaluation.metrics import mean
 from sparc.evaluation.perplexity import text_nll
-from sparc.evaluation.scoring import scorer_key
 from sparc.evaluation.statistics import change
 from sparc.models.model import Model, load_model
 from sparc.pruning.removal import removed
@@ -94,8 +93,7 @@ def ranking(bench: Bench, path: str, mode: str, cache: Path) -> list[Neuron]:
     modes = (f"dataset.undesired.mode={undesired}", f"dataset.general.mode={general}")
     config = settings(path, *modes)
     dataset = load_dataset(config.dataset, config.evaluation, cache)
-    key = scorer_key("detoxify", config.evaluation, dataset)
-    means = Means(bench.model, cache, silent, bench.scorers["detoxify"], key)
+    means = Means(bench.model, cache, silent, bench.scorers["detoxify"])
     references = reference_sets(bench.model, fitted(dataset, means), config.dataset)
     scores, _ = attribute(bench.model, references, config.attribution, cache)
     return lowest(score_contrast(scores), max(AMOUNTS), None)

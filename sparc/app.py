@@ -32,7 +32,7 @@ from sparc.process import set_up
 from sparc.reevaluate import with_saved_run
 from sparc.storage.artifacts import write_json, write_text
 from sparc.storage.digests import digest
-from sparc.storage.disk import refuse_full, refuse_unwritable, writing
+from sparc.storage.disk import refuse_full, refuse_unwritable, refuse_useless, writing
 from sparc.sweeps.jobs import changes_content, own_folder, write_expected
 from sparc.sweeps.splitting import split
 
@@ -110,7 +110,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
         raise UserError(f"{_asked_launcher(arguments)}: runs the jobs of a sweep; add -m")
     if not (arguments.cfg or arguments.info or ahead or configs[0].stage == "report"):
         if "slurm" not in _asked_launcher(arguments):  # the cache may be a disk of the nodes alone
-            refuse_unwritable(_paths(configs[0], "cache"))
+            refuse_useless(configs[0].paths.cache)
         refuse_unwritable(_paths(configs[0], "outputs"))
     if not arguments.multirun or arguments.cfg or arguments.info or ahead:
         return configs, None

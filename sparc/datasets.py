@@ -43,15 +43,14 @@ class Reference:
 class Means:
     """What a data set may work with once the model is loaded.
 
-    scorer: the primary one, None where the run loads none; scorer_key: what its scores depend on.
-    progress: shows how far something is, as `Stages.progress` does.
+    scorer: the primary one, None where the run loads none. progress: shows how far something is,
+    as `Stages.progress` does.
     """
 
     model: "Model"
     cache: Path
     progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
     scorer: "Scorer | None" = None
-    scorer_key: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

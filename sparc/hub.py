@@ -96,12 +96,6 @@ def is_cached(repository: str, revision: str | None) -> bool:
     return False
 
 
-def cached_commit(repository: str, revision: str | None) -> str | None:
-    """The commit of a model's revision (None: main) as the cache has it, None where it has none."""
-    found = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else None
-
-
 def explained(
     error: BaseException, repository: str, where: str, kind: str = "model"
 ) -> UserError | BaseException:

@@ -6,7 +6,7 @@ from pathlib import Path
 from sparc.config import Config
 from sparc.datasets import Dataset, Means, answers
 from sparc.evaluation.scorers import Scorer
-from sparc.evaluation.scoring import load_scorers, scorer_key
+from sparc.evaluation.scoring import load_scorers
 from sparc.models.model import Model
 from sparc.provenance import Stages
 
@@ -25,5 +25,4 @@ def means_of(
 ) -> Means:
     """What the data set finds this model's responses with; the primary scorer judges them."""
     primary = config.evaluation.scorers[0]
-    key = scorer_key(primary, config.evaluation, dataset) if scorers else {}
-    return Means(model, Path(config.paths.cache), stages.progress, scorers.get(primary), key)
+    return Means(model, Path(config.paths.cache), stages.progress, scorers.get(primary))

@@ -7,6 +7,7 @@ from typing import Any
 from sparc.config import DatasetConfig
 from sparc.datasets import GENERAL, UNDESIRED, Dataset, Reference, settings_of
 from sparc.errors import UserError
+from sparc.models.fingerprint import is_model
 from sparc.models.model import Model
 from sparc.reference_files import saved_fingerprint, saved_records
 from sparc.storage.digests import digest
@@ -55,7 +56,8 @@ def _tokenise(model: Model, references: Sequence[Reference], name: str) -> list[
 
 def _saved(model: Model, run: str, name: str, seed: int) -> list[Reference]:
     """The texts of another run; their token ids, too, where it was a run of this very model."""
-    same_model = saved_fingerprint(run) == model.fingerprint
+    saved = saved_fingerprint(run)
+    same_model = saved is not None and is_model(saved, model.fingerprint, model.source)
     found = []
     for record in saved_records(run, name, seed):
         facts = {key: value for key, value in record.items() if key not in _OWN_FIELDS}

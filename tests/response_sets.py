@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 from sparc.datasets import Means, fitted, load_dataset
-from sparc.evaluation.scoring import load_scorers, scorer_key
+from sparc.evaluation.scoring import load_scorers
 from sparc.references import reference_sets
 from tests.composed import composed
 
@@ -26,8 +26,7 @@ def silent(_description, _total):
 
 def means_of(model, cache, config, dataset):
     scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
-    key = scorer_key("detoxify", config.evaluation, dataset)
-    return Means(model, cache, silent, scorers["detoxify"], key)
+    return Means(model, cache, silent, scorers["detoxify"])
 
 
 def sets_of(model, cache, *overrides):

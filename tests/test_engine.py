@@ -86,6 +86,12 @@ def slow(model: Model, config: AttributionConfig) -> Iterator[Method]:
         yield Method(statistic, method.scores)
 
 
+def _slow(cache: Path, log: Path, **changes: Any) -> tuple[Scores, bool]:
+    """Scores by the slow method, which notes in `log` what it computes, at full speed."""
+    os.environ |= {"SLOW_LOG": str(log), "SLOW_SECONDS": "0"}
+    return _run(cache, _config("tests.test_engine.slow", **changes))
+
+
 def _work(cache: Path, log: Path, seconds: float, changes: dict[str, Any]) -> None:
     # by the environment, because the engine imports `slow` under another module's name
     os.environ |= {"SLOW_LOG": str(log), "SLOW_SECONDS": str(seconds)}
@@ -137,7 +143,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path: Path, expected: Scores) -
     assert 0 < done <= len(_computed(first))
     assert len(_computed(first)) - done <= 4, "no more than the batch under way is lost"
     assert _partials(cache) == []
-    scores, cached = _run(cache, _config())
+    scores, cached = _slow(cache, second)
     assert cached and _same(scores, expected)
     assert len(list((cache / "scores").iterdir())) == 1, "nothing of the killed process is left"
 
@@ -158,7 +164,7 @@ def test_harmed_partial_sums_are_named_and_left_aside(
         data = data.replace(b"llama", b"lxxxa")  # the model in its key
     path.write_bytes(bytes(data))
     with caplog.at_level(logging.WARNING):
-        scores, cached = _run(cache, _config())
+        scores, cached = _slow(cache, log)
     assert not cached and _same(scores, expected)
     assert any("partial" in line and "starting over" in line for line in caplog.messages)
 
@@ -170,7 +176,7 @@ def test_two_processes_at_once_compute_once(tmp_path: Path, expected: Scores) ->
         worker.join(60)
         assert worker.exitcode == 0
     assert sorted(_computed(log)) == list(range(len(TEXTS)))
-    assert _same(_run(cache, _config())[0], expected)
+    assert _same(_slow(cache, log)[0], expected)
 
 
 # Shards
@@ -184,23 +190,15 @@ def test_shards_in_processes_merge_to_one_run(tmp_path: Path, expected: Scores) 
         assert worker.exitcode == 0
     assert sorted(_computed(log)) == [i for i in range(len(TEXTS)) if i % 4 != 3]
     model = micro_model("llama")
-    one = _config(shards=4, shard=1)
+    one, last = (_config("tests.test_engine.slow", shards=4, shard=shard) for shard in (1, 3))
+    os.environ |= {"SLOW_LOG": str(log), "SLOW_SECONDS": "0"}
     assert attribute_shard(model, [_set()], one, cache) == [3]
-    assert attribute_shard(model, [_set()], _config(shards=4, shard=3), cache) == []
-    scores, cached = _run(cache, _config("tests.test_engine.fails", shards=4))
-    assert not cached and _same(scores, expected)
-    assert _run(cache, _config())[1], "a run without shards reads the merged scores"
+    assert attribute_shard(model, [_set()], last, cache) == []
+    merging = tmp_path / "merging"
+    scores, cached = _slow(cache, merging, shards=4)
+    assert not cached and _same(scores, expected) and not _computed(merging)
+    assert _slow(cache, merging)[1], "a run without shards reads the merged scores"
     assert attribute_shard(model, [_set()], one, cache) == []
-
-
-@contextlib.contextmanager
-def fails(_model: Model, _config: AttributionConfig) -> Iterator[Method]:
-    """The gradient method where nothing is left to compute."""
-
-    def statistic(_batch: Any) -> list[torch.Tensor]:
-        raise AssertionError("everything was computed")
-
-    yield Method(statistic, lambda total, samples: total / samples)
 
 
 @pytest.mark.parametrize("shards", [2, 4, 40])
@@ -232,7 +230,7 @@ def test_a_killed_shard_is_resumed(tmp_path: Path, expected: Scores) -> None:
     _work(cache, again, 0, {"shards": 2})
     assert len(_computed(again)) < len(TEXTS)
     assert _partials(cache) == []
-    assert _same(_run(cache, _config())[0], expected)
+    assert _same(_slow(cache, again)[0], expected)
 
 
 def test_the_cost_is_said_before_it_is_paid(

@@ -8,10 +8,9 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
-from sparc.config import EvaluationConfig
-from sparc.datasets import Dataset, unknown
 from sparc.errors import UserError
 from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.evaluation.repetition import repetition
@@ -21,7 +20,6 @@ from sparc.evaluation.scorers import (
     detoxify_scorer,
     lexicon_scorer,
 )
-from sparc.evaluation.scoring import scorer_key
 
 WORDS = ["you", "are", "the", "idiot", "nice", "a"]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -107,7 +105,51 @@ def test_detoxify_checkpoint_is_written_once_and_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
         detoxify_checkpoint(folder, tmp_path / "new")
-    assert list((tmp_path / "new").iterdir()) == []
+    assert list((tmp_path / "new" / "detoxify").iterdir()) == []
+
+
+@pytest.mark.parametrize("harm", ["flipped", "empty", "truncated", "missing", "other weights"])
+def test_a_damaged_checkpoint_in_the_cache_is_made_anew(tmp_path, harm, caplog):
+    folder, cache = bert_folder(tmp_path / "bert"), tmp_path / "cache"
+    checkpoint = detoxify_checkpoint(folder, cache)
+    fresh = detoxify_scorer(checkpoint, device="cpu", batch_size=8)
+    data = bytearray(checkpoint.read_bytes())
+    stored = data.find(load_file(folder / "model.safetensors")["classifier.weight"].numpy())
+    if harm == "flipped":
+        data[stored + 3] ^= 0x40  # an exponent
+    elif harm == "other weights":
+        data[stored : stored + 128] = bytes(128)
+    checkpoint.write_bytes(data[: {"empty": 0, "truncated": 5000}.get(harm, len(data))])
+    if harm == "missing":
+        checkpoint.unlink()
+    again = detoxify_scorer(detoxify_checkpoint(folder, cache), device="cpu", batch_size=8)
+    assert "computing it again" in caplog.text and again.content == fresh.content
+    assert np.array_equal(again(TEXTS), fresh(TEXTS), equal_nan=True)
+
+
+def test_a_damaged_checkpoint_of_ones_own_is_named(tmp_path, monkeypatch):
+    whole = detoxify_checkpoint(bert_folder(tmp_path / "bert"), tmp_path / "cache")
+    own = tmp_path / "own.ckpt"
+    content = torch.load(whole, weights_only=True)
+    del content["state_dict"]["classifier.weight"]  # would be random
+    torch.save(content, tmp_path / "lacking")
+    torch.save({}, tmp_path / "bare")
+    for data, told in (
+        (b"", r"own\.ckpt is empty; give another file in evaluation\.detoxify\.source"),
+        (whole.read_bytes()[:5000], r"damaged or no checkpoint of Detoxify"),
+        ((tmp_path / "lacking").read_bytes(), "lacks classifier.weight"),
+        ((tmp_path / "bare").read_bytes(), "damaged or no checkpoint"),
+    ):
+        own.write_bytes(data)
+        with pytest.raises(UserError, match=told) as error:
+            detoxify_scorer(own, device="cpu", batch_size=8)
+        assert "\n" not in str(error.value) and "code" not in str(error.value)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    variant = detoxify_file("original")
+    variant.parent.mkdir(parents=True)
+    variant.touch()
+    with pytest.raises(UserError, match=r"is empty; remove it and run stage=prefetch"):
+        detoxify_scorer("original", device="cpu", batch_size=8)
 
 
 def test_detoxify_truncates_where_the_tokenizer_states_no_length(tmp_path):
@@ -186,30 +228,28 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path, monkeypat
     assert (tmp_path / "touched").exists()
 
 
-def test_scores_are_known_by_the_classifier_that_gave_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    config = EvaluationConfig()
-    config.classifier.path, config.detoxify.source = "stand-ins/classifier", "original"
-    data = Dataset(references=unknown, prompts={}, texts={})
-    folder = tmp_path / "hub" / "models--stand-ins--classifier"
-    variant = tmp_path / "hub" / "checkpoints" / "toxic_original-c1212f89.ckpt"
-    variant.parent.mkdir(parents=True)
-    (folder / "refs").mkdir(parents=True)
-    found = []
-    for commit in ("a" * 40, "b" * 40):
-        (folder / "refs" / "main").write_text(commit)
-        (folder / "snapshots" / commit).mkdir(parents=True)
-        (folder / "snapshots" / commit / "config.json").write_text("{}")
-        variant.write_text(commit)
-        found.append([scorer_key(name, config, data) for name in ("classifier", "detoxify")])
-    assert [each[0]["content"] for each in found] == ["a" * 40, "b" * 40]
-    assert found[0][1]["content"] != found[1][1]["content"]
-    (folder / "refs" / "v1").write_text("a" * 40)
-    config.classifier.revision = "v1"
-    assert scorer_key("classifier", config, data)["content"] == "a" * 40
-    config.classifier.revision = None
-    assert found[1] == [scorer_key(name, config, data) for name in ("classifier", "detoxify")]
+def test_scores_are_known_by_all_that_gave_them(tmp_path):
+    one, two = (bert_folder(tmp_path / name, ("fine", "toxicity")) for name in ("one", "two"))
+    whole = classifier_scorer(one, label="toxicity", device="cpu", batch_size=3).content
+
+    def content(label="toxicity"):
+        return classifier_scorer(two, label=label, device="cpu", batch_size=3).content
+
+    assert content() == whole  # wherever it lies
+    assert content("fine") != whole
+    settings = json.loads((two / "tokenizer_config.json").read_text())
+    (two / "tokenizer_config.json").write_text(json.dumps(settings | {"do_lower_case": False}))
+    assert content() != whole
+    (two / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 8}))
+    assert content() != whole
+    (two / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert content() == whole
+    data = bytearray((two / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (two / "model.safetensors").write_bytes(data)
+    assert content() != whole
+    words = [lexicon_scorer(words).content for words in ({"idiot"}, {"Idiot"}, {"clown"})]
+    assert words[0] == words[1] != words[2]
 
 
 def test_each_distinct_text_is_scored_once(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The scores of one reference set: from the cache, from parts, or computed and kept."""
 
 import contextlib
+import importlib.metadata
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,11 @@ from sparc.attribution.sums import Sums, load_sums, merge, save_sums
 from sparc.config import AttributionConfig
 from sparc.datasets import GENERAL
 from sparc.errors import UserError
-from sparc.methods import DATA_FREE, method_options
+from sparc.methods import DATA_FREE, method_options, source_digest
 from sparc.models.model import Model
 from sparc.references import ReferenceSet
 from sparc.scores import Scores, load_scores, save_scores
-from sparc.storage.cache import Corrupt, entry_folder, fetch, peek
+from sparc.storage.cache import Corrupt, entry_folder, fetch, peek, remove
 
 FORMULA_VERSION = 2
 """Raised when a formula changes, so that scores of an older one are not read."""
@@ -43,10 +44,12 @@ def score_key(
     """All that changes the scores of a reference set, and nothing else."""
     data_free = config.name in DATA_FREE
     return {
-        "model": model.fingerprint,
-        "dtype": str(model.network.dtype),
+        **model.key,
+        "lxt": importlib.metadata.version("lxt"),
         "references": reference_set.name if data_free else reference_set.fingerprint,
         "method": config.name,
+        "target": config._target_,
+        "source": source_digest(config._target_),
         "options": method_options(config),
         "formula": FORMULA_VERSION,
     }
@@ -134,8 +137,21 @@ class Engine:
         with contextlib.ExitStack() as stack:
             if self.config.gradient_checkpointing:
                 stack.enter_context(gradient_checkpointing(self.model))
-            method_of = get_method(self.config._target_)
-            yield stack.enter_context(method_of(self.model, self.config))
+            yield stack.enter_context(self._opened())
+
+    def _opened(self) -> contextlib.AbstractContextManager[Method]:
+        """The method's context. Raises UserError where the target gives none."""
+        target = self.config._target_
+        try:
+            opened = get_method(target)(self.model, self.config)
+        except TypeError as error:
+            raise UserError(f"attribution._target_={target}: {error}") from error
+        if not isinstance(opened, contextlib.AbstractContextManager):
+            raise UserError(
+                f"attribution._target_={target}: is no attribution method: called with model and "
+                f"configuration it gives a {type(opened).__name__}, not a context of a Method"
+            )
+        return opened
 
     def _compute(self, reference_set: ReferenceSet) -> Scores:
         samples = len(reference_set.token_ids)
@@ -191,6 +207,7 @@ class Engine:
             sums = load_sums(path, key, len(self.model.blocks), samples)
         except Corrupt as error:
             _log.warning("unfinished attribution %s: starting over", error)
+            remove(path)
             return None
         _log.info("going on after %d of %d reference samples", int(sums.done.sum()), samples)
         return sums

@@ -57,9 +57,7 @@ def repetition(
     answering = _answering(config)
 
     def on_model(means: Means) -> Dataset:
-        means = replace(
-            means, scorer=repetition_scorer(), scorer_key={"name": "repetition", "version": 1}
-        )
+        means = replace(means, scorer=repetition_scorer())
         search = _search(config, evaluation)
         here = [prompt for prompt, split in placed.items() if split == evaluation.split]
         dataset = _evaluated(config, evaluation, _completed(means, search, here), cache)

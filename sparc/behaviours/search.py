@@ -20,7 +20,7 @@ import numpy as np
 from sparc.behaviours.cuts import cuts
 from sparc.datasets import Means
 from sparc.errors import UserError
-from sparc.evaluation.completions import complete_tokens, encode, text_of
+from sparc.evaluation.completions import complete_tokens, encode, end_tokens, text_of
 from sparc.evaluation.drawing import Sampling
 from sparc.storage.artifacts import write_json
 from sparc.storage.cache import fetch
@@ -140,14 +140,15 @@ def _response(kept: dict[str, Any]) -> Response:
 
 def _content(means: Means, search: Search, prompts: Sequence[str]) -> dict[str, Any]:
     """What responses and their scores depend on."""
+    assert means.scorer is not None, "the pipeline loads the scorers of a search"
     model = means.model
     return {
-        "model": model.fingerprint,
-        "dtype": str(model.network.dtype),
+        **model.key,
+        "ends": end_tokens(model.network, model.tokenizer),
         "prompts": digest([list(prompts), _encoded(means, search, prompts)]),
         "sampling": asdict(search.sampling),
         "seed": search.seed,
-        "scorer": dict(means.scorer_key),
+        "scorer": means.scorer.content,
         "formula": _FORMULA_VERSION,
     }
 

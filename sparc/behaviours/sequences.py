@@ -4,7 +4,6 @@ As in the earlier reproduction and in the compression literature: C4 is streamed
 the reference seed through a buffer, and the first texts that fill the sequence are taken.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Generator
@@ -19,9 +18,9 @@ from sparc.config import ReferenceConfig
 from sparc.datasets import Reference
 from sparc.errors import UserError
 from sparc.evaluation.completions import text_of as decoded
+from sparc.models.fingerprint import tokenizer_digest
 from sparc.storage.artifacts import read_lines, write_lines
 from sparc.storage.cache import fetch
-from sparc.storage.digests import digest
 
 _KIND, _FILE = "sequences", "sequences.jsonl"
 _CHARACTERS = 8  # of a text that are looked at first, for each token wanted
@@ -85,15 +84,6 @@ def first_tokens(tokenizer: Any, text: str, length: int) -> list[int] | None:
             return ids[:length]
     ids = _ids(tokenizer, text)
     return ids[:length] if len(ids) >= length else None
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """What identifies a tokenizer: a hash of all that it does, of how it was last used nothing."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return digest([type(tokenizer).__name__, tokenizer.get_vocab(), str(tokenizer)])
-    state = json.loads(backend.to_str())
-    return digest({key: state[key] for key in state if key not in ("padding", "truncation")})
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -58,7 +58,7 @@ def pinned(source: S, cache: Path | None) -> S:
             raise _advised(error, cache) from error
         return replace(source, revision=known)
     note = _note(source, cache)
-    if note is not None:
+    if note is not None and noted(source, cache) != commit:
         note.parent.mkdir(parents=True, exist_ok=True)
         write_json(note, {"path": source.path, "revision": source.revision, "commit": commit})
     return replace(source, revision=commit)
@@ -68,7 +68,11 @@ def noted(source: SourceConfig, cache: Path | None) -> str | None:
     """The commit hash that the hub last gave for a data set, None where none is in the cache."""
     note = _note(source, cache)
     known = None if note is None else read_json(note)
-    return None if known is None else str(known["commit"])
+    asked = {"path": source.path, "revision": source.revision}
+    if not isinstance(known, dict) or {**known, **asked} != known:
+        return None  # damaged, or another's
+    commit = known.get("commit")
+    return commit if isinstance(commit, str) and _is_commit(commit) else None
 
 
 def source_revision(source: SourceConfig, cache: Path | None) -> str:

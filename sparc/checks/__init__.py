@@ -8,7 +8,7 @@ from sparc.checks.parts import (
     tracking_complaints,
 )
 from sparc.checks.pruning import amount_complaints, pruning_complaints
-from sparc.checks.values import choices, numbers
+from sparc.checks.values import choices, not_finite, numbers
 from sparc.config import Config
 from sparc.errors import UserError
 from sparc.methods import attribution_complaints
@@ -17,6 +17,7 @@ from sparc.methods import attribution_complaints
 def check(config: Config) -> None:
     """Raise UserError with the first impossible value or combination."""
     checkers = (
+        not_finite,
         run_complaints,
         model_complaints,
         choices,

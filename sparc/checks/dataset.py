@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sparc.config import Config
 from sparc.datasets import answers
+from sparc.methods import target_complaints
 from sparc.reference_files import REFERENCES_FILE
 
 _ALL_RESPONSES = "sparc.behaviours.repetition.repetition"  # whose every mode is one of responses
@@ -12,6 +13,7 @@ _ALL_RESPONSES = "sparc.behaviours.repetition.repetition"  # whose every mode is
 
 def dataset_complaints(config: Config) -> Iterator[str]:
     dataset = config.dataset
+    yield from target_complaints("dataset._target_", dataset._target_)
     for key in ("undesired_category", "neutral_category"):
         category = getattr(dataset, key)
         if category is not None and category not in dataset.categories:

@@ -1,6 +1,9 @@
 """Which values each key of a configuration may take."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from sparc.config import Config
 
@@ -71,6 +74,25 @@ def _get(config: Config, key: str) -> object:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def not_finite(config: Config) -> Iterator[str]:
+    """Every number of the configuration that is none, or infinite."""
+    for key, value in _leaves("", config):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{key}={value}: must be a finite number"
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything below `value`."""
+    if is_dataclass(value):
+        for each in fields(value):
+            yield from _leaves(f"{key}.{each.name}".lstrip("."), getattr(value, each.name))
+    elif isinstance(value, dict | list):
+        for place in value if isinstance(value, dict) else range(len(value)):
+            yield from _leaves(f"{key}.{place}", value[place])
+    else:
+        yield key, value
 
 
 def choices(config: Config) -> Iterator[str]:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from sparc.circuits.files import CONTRAST_FILE, read_contrast
 from sparc.circuits.overlap import Selection
 from sparc.errors import UserError
+from sparc.models.fingerprint import is_older
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,13 @@ def read_circuits(folders: Sequence[Path]) -> list[Circuit]:
     circuits = [read_circuit(folder) for folder in folders]
     first = circuits[0]
     for other in circuits[1:]:
+        for older, newer in ((first, other), (other, first)):
+            if not is_older(older.fingerprint, newer.fingerprint):
+                continue
+            raise UserError(
+                f"{older.folder} was saved by an older version, which knew its model by less: "
+                f"measure it again (sparc stage=evaluate run={older.folder}) and compare that run"
+            )
         if other.fingerprint != first.fingerprint:
             raise UserError(
                 f"{first.folder} and {other.folder} are runs of different models "

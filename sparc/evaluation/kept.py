@@ -5,7 +5,6 @@ ended goes on after the last whole one.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from sparc.evaluation.perplexity import TextNLL
 from sparc.evaluation.repetition import repetition
 from sparc.pruning.removal import removed
 from sparc.pruning.selection import Neuron
-from sparc.storage.cache import entry_folder, fetch, peek
+from sparc.storage.cache import fetch, forget, peek
 
 _BASELINES, _ARMS = "baselines", "arms"
 _TEXTS, _NUMBERS = "measurement.json", "measurement.safetensors"
@@ -70,7 +69,7 @@ def _kept(
     advance: Advance,
 ) -> tuple[Measurement, bool]:
     if bench.config.baseline == "refresh":
-        shutil.rmtree(entry_folder(cache, kind, key), ignore_errors=True)
+        forget(cache, kind, key)
     measurement, cached = fetch(
         cache, kind, key, load=_load, save=lambda folder: _save(make(), folder)
     )

@@ -6,8 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from numpy.typing import NDArray
 
 from sparc.config import EvaluationConfig
@@ -19,7 +17,6 @@ from sparc.evaluation.harness import harness_key
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, text_nll
 from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scorers import Scorer
-from sparc.evaluation.scoring import scorer_key
 from sparc.models.model import Model
 from sparc.storage.digests import digest
 
@@ -91,11 +88,8 @@ class Bench:
         documents = [text for part in parts for text in part]
         tokens = model.tokenizer(documents, verbose=False)["input_ids"] if documents else []
         return {
-            "model": model.fingerprint,
-            "dtype": str(model.network.dtype),
-            "attention": str(model.network.config._attn_implementation),
+            **model.key,
             "device": [model.device.type, config.scorer_device],
-            "libraries": [torch.__version__, transformers.__version__],
             "tokens": digest(tokens),
             "ends": end_tokens(model.network, model.tokenizer),
             "data": dataset.revision(),
@@ -103,7 +97,7 @@ class Bench:
             "sampling": asdict(config.sampling),
             "perplexity": asdict(config.perplexity),
             "batch_tokens": config.batch_tokens,
-            "scorers": [scorer_key(name, config, dataset) for name in self.scorers],
+            "scorers": {name: each.content for name, each in self.scorers.items()},
             "lm_eval": harness_key(config.lm_eval),
             "seed": self.seed,
             "formula": _FORMULA_VERSION,

@@ -1,13 +1,16 @@
 """Scorers: functions from texts to a score in [0, 1] each, NaN for a text without words.
 
-A new scorer is one function that returns such a function. A score says what its classifier
-thinks; scores of different scorers must not be compared with each other.
+A new scorer is one function that returns a `Scorer`. A score says what its classifier thinks;
+scores of different scorers must not be compared with each other.
 """
 
+import errno
 import functools
 import itertools
+import pickle
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,22 @@ from numpy.typing import NDArray
 
 from sparc.errors import UserError
 from sparc.evaluation.repetition import uniqueness
+from sparc.models.fingerprint import memory_fingerprint
+from sparc.storage.digests import digest
 
-Scorer = Callable[[Sequence[str]], NDArray[np.float64]]
+
+@dataclass(frozen=True)
+class Scorer:
+    """A function from texts to scores [texts]; `content` identifies all that it scores with.
+
+    That is what was loaded, whatever lies where it came from.
+    """
+
+    score: Callable[[Sequence[str]], NDArray[np.float64]]
+    content: str
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        return self.score(texts)
 
 
 def detoxify_scorer(
@@ -42,7 +59,8 @@ def detoxify_scorer(
         # Detoxify gives a bare number for a list of one
         return list(np.atleast_1d(detoxify.predict(texts)[label]))
 
-    return _in_chunks(score, batch_size)
+    weights = memory_fingerprint(detoxify.model, detoxify.tokenizer)
+    return _in_chunks(score, batch_size, ["detoxify", weights, detoxify.class_names, label])
 
 
 def classifier_scorer(
@@ -81,7 +99,8 @@ def classifier_scorer(
         probabilities = logits.sigmoid() if independent else logits.softmax(-1)
         return [float(value) for value in probabilities[:, column].cpu()]
 
-    return _in_chunks(score, batch_size)
+    content = ["classifier", memory_fingerprint(model, tokenizer), label]
+    return _in_chunks(score, batch_size, content)
 
 
 def lexicon_scorer(
@@ -102,7 +121,7 @@ def lexicon_scorer(
             found.append(float(not single.isdisjoint(tokens) or not pairs.isdisjoint(neighbours)))
         return found
 
-    return _in_chunks(score, batch_size=1024)
+    return _in_chunks(score, 1024, ["lexicon", sorted(single), sorted(pairs)])
 
 
 def repetition_scorer() -> Scorer:
@@ -110,10 +129,16 @@ def repetition_scorer() -> Scorer:
 
     So the paper's r <= 0.5 is a score from 0.5 on.
     """
-    return _in_chunks(lambda texts: [1 - uniqueness(text.split()) for text in texts], 1024)
+
+    def score(texts: list[str]) -> list[float]:
+        return [1 - uniqueness(text.split()) for text in texts]
+
+    return _in_chunks(score, 1024, ["repetition"])
 
 
-def _in_chunks(score: Callable[[list[str]], list[float]], batch_size: int) -> Scorer:
+def _in_chunks(
+    score: Callable[[list[str]], list[float]], batch_size: int, content: Sequence[Any]
+) -> Scorer:
     """Score each distinct text once, in chunks of similar length so that little is padded."""
 
     def scorer(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -124,7 +149,8 @@ def _in_chunks(score: Callable[[list[str]], list[float]], batch_size: int) -> Sc
             scores.update(zip(chunk, score(chunk), strict=True))
         return np.array([scores.get(text, np.nan) for text in texts], dtype=np.float64)
 
-    return scorer
+    # The chunks change the last digits. A formula that changes gets a new number here.
+    return Scorer(scorer, digest([*content, batch_size, 1]))
 
 
 def detoxify_file(source: str | Path) -> Path:
@@ -146,8 +172,11 @@ def _load_detoxify(source: str | Path, device: str) -> Any:
 
     weights = detoxify_file(source)
     if str(source) not in MODEL_URLS:
-        _refuse_code(source, lambda: torch.load(weights, map_location="cpu", weights_only=True))
-        return Detoxify(checkpoint=str(weights), device=device)
+        return _loaded(
+            source,
+            lambda: torch.load(weights, map_location="cpu", weights_only=True),
+            lambda: Detoxify(checkpoint=str(weights), device=device),
+        )
     missing = UserError(
         f"weights of Detoxify '{source}' are not cached; run stage=prefetch where there is a "
         "network, or name a file: evaluation.detoxify.source=FILE"
@@ -157,27 +186,48 @@ def _load_detoxify(source: str | Path, device: str) -> Any:
     url = MODEL_URLS[str(source)]
     fetch = functools.partial(torch.hub.load_state_dict_from_url, url, map_location="cpu")
     try:
-        _refuse_code(source, lambda: fetch(weights_only=True))
-        return Detoxify(str(source), device=device)
+        return _loaded(
+            source, lambda: fetch(weights_only=True), lambda: Detoxify(str(source), device=device)
+        )
     except OSError as error:  # no network: URLError for weights, OSError for the tokenizer
         raise missing from error
 
 
-def _refuse_code(source: str | Path, load: Callable[[], Any]) -> None:
-    """Raise UserError unless `load`, which reads weights only, takes the checkpoint.
+def _loaded(source: str | Path, read: Callable[[], Any], make: Callable[[], Any]) -> Any:
+    """What `make` gives, unless `read`, which takes weights only, refuses the checkpoint.
 
-    Detoxify itself unpickles whatever is in the file, and so runs code that it holds.
+    Detoxify itself unpickles whatever is in the file, and so runs code that it holds; weights that
+    the file lacks it leaves random. Raises UserError for such files and for damaged ones.
     """
     try:
-        load()
-    except OSError:
-        raise
-    except Exception as error:  # whatever a foreign pickle brings about
+        stored = read()["state_dict"].keys()
+        detoxify = make()
+    except pickle.UnpicklingError as error:
         raise UserError(
             f"Detoxify '{source}': no checkpoint that holds weights and plain values only "
             f"({type(error).__name__}), and loading anything else could run its code: give "
             "another file in evaluation.detoxify.source"
         ) from error
+    except Exception as error:  # whatever a foreign or a damaged file brings about
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's, of half a file
+            raise
+        raise UserError(_damaged(source, type(error).__name__)) from error
+    for name, _ in detoxify.model.named_parameters():
+        if name not in stored:
+            raise UserError(_damaged(source, f"lacks {name}"))
+    return detoxify
+
+
+def _damaged(source: str | Path, why: str) -> str:
+    file = detoxify_file(source)
+    size = file.stat().st_size
+    what = "is empty" if size == 0 else f"is damaged or no checkpoint of Detoxify ({why})"
+    again = (
+        "give another file in evaluation.detoxify.source"
+        if file == Path(source) or Path(source).is_dir()
+        else "remove it and run stage=prefetch where there is a network"
+    )
+    return f"Detoxify '{source}': {file} {what}; {again}"
 
 
 def _checkpoint_file(source: Path, variants: Collection[str]) -> Path:

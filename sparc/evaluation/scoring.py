@@ -1,9 +1,7 @@
-"""The scorers that a configuration names, and what identifies their scores."""
+"""The scorers that a configuration names."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from sparc.behaviours.reading import lines
 from sparc.config import EvaluationConfig
@@ -13,14 +11,11 @@ from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.evaluation.scorers import (
     Scorer,
     classifier_scorer,
-    detoxify_file,
     detoxify_scorer,
     lexicon_scorer,
     repetition_scorer,
 )
-from sparc.hub import cached_commit
 from sparc.locations import EMBEDDED, EMBEDDED_CLASSIFIER
-from sparc.storage.digests import digest, file_digest
 
 _BATCH = 256
 
@@ -36,7 +31,7 @@ def load_scorers(
     def detoxify() -> Scorer:
         source: str | Path = config.detoxify.source
         if source == EMBEDDED:
-            source = detoxify_checkpoint(EMBEDDED_CLASSIFIER, cache / "detoxify")
+            source = detoxify_checkpoint(EMBEDDED_CLASSIFIER, cache)
         return detoxify_scorer(
             source, device=device, batch_size=_BATCH, label=config.detoxify.label
         )
@@ -56,7 +51,7 @@ def load_scorers(
         )
 
     def lexicon() -> Scorer:
-        return lexicon_scorer(*_lexicon(config, dataset))
+        return lexicon_scorer(*lexicon_of(config, dataset))
 
     makers: dict[str, Callable[[], Scorer]] = {
         "detoxify": detoxify,
@@ -67,34 +62,11 @@ def load_scorers(
     return {name: makers[name]() for name in config.scorers}
 
 
-def scorer_key(name: str, config: EvaluationConfig, dataset: Dataset) -> dict[str, Any]:
-    """What the scores of a scorer depend on: its options, with the content of its files.
+def lexicon_of(config: EvaluationConfig, dataset: Dataset) -> Lexicon:
+    """Words and pairs of `evaluation.lexicon.path` or else of the data set.
 
-    That is a hash of local ones, and the commit of a classifier of the hub. Ask once the scorer is
-    loaded: only then it is known which commit that is, and whether Detoxify's file is whole.
+    Raises UserError for a file that is no lexicon, and where there is none.
     """
-    if name == "lexicon":
-        words, pairs = _lexicon(config, dataset)
-        return {"name": name, "lexicon": digest([sorted(words), sorted(pairs)])}
-    options = asdict(getattr(config, name)) if hasattr(config, name) else {}
-    source = options.get("source", options.get("path"))
-    if source is not None:
-        options["content"] = _content(name, source, options.get("revision"))
-    return {"name": name, **options}
-
-
-def _content(name: str, source: str, revision: str | None) -> str | None:
-    """Hash of a scorer's file or of the files of its folder; of a hub id the commit."""
-    path = EMBEDDED_CLASSIFIER if source == EMBEDDED else Path(source)
-    if name == "detoxify" and source != EMBEDDED:
-        path = detoxify_file(source)
-    files = sorted(each for each in path.glob("*") if each.is_file()) if path.is_dir() else [path]
-    if not all(each.is_file() for each in files):
-        return cached_commit(source, revision) if name == "classifier" else None
-    return digest({each.name: file_digest(each) for each in files})
-
-
-def _lexicon(config: EvaluationConfig, dataset: Dataset) -> Lexicon:
     path = config.lexicon.path
     if path is None:
         if dataset.lexicon is None:

@@ -16,7 +16,7 @@ from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
 from sparc.hub import explained, model_is_local, quiet
 from sparc.models.families import Family, family
-from sparc.storage.digests import digest, file_digest
+from sparc.models.fingerprint import folder_fingerprint, hub_fingerprint, weight_files
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
     # The library would ask a service to convert `.bin` files, and take what that serves.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
+        if Path(source).is_dir():
+            weight_files(Path(source), where)  # before the library reads what lies outside
         with quiet():
             return _load(config, source, target, options)
     except UserError:
@@ -84,7 +86,11 @@ def _load(
     if not config.device_map:
         network = network.to(target)
     network.eval().requires_grad_(False)
-    return Parts(network, tokenizer, row, fingerprint(source, config.revision, architecture))
+    if Path(source).is_dir():
+        fingerprint = folder_fingerprint(Path(source), f"model.path={config.path}")
+    else:
+        fingerprint = hub_fingerprint(source, config.revision, architecture)
+    return Parts(network, tokenizer, row, fingerprint)
 
 
 def unfit_weights(loaded: Mapping[str, Any], layers: int) -> Iterable[str]:
@@ -109,16 +115,6 @@ def unfit_weights(loaded: Mapping[str, Any], layers: int) -> Iterable[str]:
             )
     for message in loaded["error_msgs"]:
         yield f"weights cannot be read: {_first_line(message)}"
-
-
-def fingerprint(source: str, revision: str | None, config: Any) -> str:
-    """What identifies the weights: a hash of a local folder's files, else hub id and commit."""
-    folder = Path(source)
-    if not folder.is_dir():
-        return f"{source}@{getattr(config, '_commit_hash', None) or revision}"
-    weights = [*folder.glob("*.safetensors")] or [*folder.glob("pytorch_model*.bin")]
-    files = sorted([*weights, folder / "config.json"])
-    return "sha256:" + digest({path.name: file_digest(path) for path in files})
 
 
 def _memory(most: MemoryConfig) -> dict[int | str, int | str]:

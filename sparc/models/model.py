@@ -1,17 +1,19 @@
 """Loading a causal language model and finding its MLP neurons."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
 from sparc.locations import model_folder
-from sparc.models.families import Family
+from sparc.models.families import Family, family
+from sparc.models.fingerprint import memory_fingerprint
 from sparc.models.loading import Parts, load_parts
 
 
@@ -44,6 +46,17 @@ class Model:
     def device(self) -> torch.device:
         """The device of the input embeddings, where token ids must go."""
         return input_device(self.network)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What this model's numbers depend on, down to their last digits on one kind of device."""
+        return {
+            "model": self.fingerprint,
+            "dtype": str(self.network.dtype),
+            "attention": str(self.network.config._attn_implementation),
+            # without the build ("+cpu"), which says for which device
+            "libraries": [torch.__version__.partition("+")[0], transformers.__version__],
+        }
 
     @property
     def num_neurons(self) -> int:
@@ -140,6 +153,20 @@ def load_model(config: ModelConfig, device: str) -> Model:
     """
     source = model_folder(config.path)
     return assembled(config.name, source, load_parts(config, source, choose_device(device)))
+
+
+def wrap(network: Any, tokenizer: Any, name: str = "model") -> Model:
+    """A causal language model that is already in memory, with its tokenizer.
+
+    `network` is put into evaluation mode and its parameters need no gradients any more. It is
+    known by its weights as they are now: wrap it again after changing them. Raises UserError for
+    an unsupported architecture and for weights that are offloaded.
+    """
+    row = family(network.config.model_type)
+    fingerprint = memory_fingerprint(network, tokenizer)
+    network.eval().requires_grad_(False)
+    model = assembled(name, "memory", Parts(network, tokenizer, row, fingerprint))
+    return replace(model, planted=None)
 
 
 def assembled(name: str, source: str, parts: Parts) -> Model:

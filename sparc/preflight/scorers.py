@@ -14,7 +14,7 @@ from sparc.config import ClassifierConfig, Config
 from sparc.datasets import Dataset
 from sparc.errors import UserError
 from sparc.evaluation.scorers import detoxify_file
-from sparc.evaluation.scoring import load_scorers, scorer_key
+from sparc.evaluation.scoring import lexicon_of, load_scorers
 from sparc.hub import probe
 from sparc.locations import EMBEDDED
 from sparc.preflight.rows import Row, failures, size
@@ -57,7 +57,7 @@ def _found(
         yield Row(title, True, "needs no file")
     elif evaluation.lexicon.path is not None or dataset is not None:
         assert dataset is not None or evaluation.lexicon.path is not None
-        scorer_key(name, evaluation, dataset or _NO_DATA)
+        lexicon_of(evaluation, dataset or _NO_DATA)
         yield Row(title, True, evaluation.lexicon.path or "of the data set")
     else:
         yield Row(title, None, "the data set's, which cannot be read yet")

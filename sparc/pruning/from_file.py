@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.errors import UserError
+from sparc.models.fingerprint import is_model
 from sparc.models.model import Model
 from sparc.pruning.selection import Neuron
 from sparc.reference_files import saved_fingerprint
@@ -43,7 +44,7 @@ def read_selection(path: str | Path, model: Model) -> list[Neuron]:
 def refuse_other_model(run: str, model: Model) -> None:
     """Raise UserError where the run in directory `run` says that its model was another one."""
     saved = saved_fingerprint(run)
-    if saved is not None and saved != model.fingerprint:
+    if saved is not None and not is_model(saved, model.fingerprint, model.source):
         raise UserError(
             f"run={run}: its neurons are those of another model ({saved[:20]}, not "
             f"{model.fingerprint[:20]} of {model.source}); leave model= out"

@@ -5,15 +5,17 @@ name, with a manifest of checksums, and renamed when whole; one process writes w
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sparc.errors import UserError
 from sparc.storage.cleaning import note_use
 from sparc.storage.digests import digest, file_digest
 from sparc.storage.locks import lock
@@ -27,17 +29,23 @@ class Corrupt(Exception):
     """A cache entry that cannot be trusted; the message says why."""
 
 
+def _files(folder: Path) -> dict[str, Path]:
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path for path in found}
+
+
 def _seal(folder: Path, key: Mapping[str, Any]) -> None:
     files = {
-        str(path.relative_to(folder)): {"sha256": file_digest(path), "bytes": path.stat().st_size}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        name: {"sha256": file_digest(path), "bytes": path.stat().st_size}
+        for name, path in _files(folder).items()
     }
     (folder / _MANIFEST).write_text(json.dumps({"key": key, "files": files}, indent=1))
 
 
 def _verify(folder: Path, key: Mapping[str, Any]) -> None:
     """Raise Corrupt unless every file is there, byte for byte, under this very key."""
+    if not (folder / _MANIFEST).is_file():
+        raise Corrupt("no manifest")
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
         stored, files = manifest["key"], manifest["files"]
@@ -45,6 +53,8 @@ def _verify(folder: Path, key: Mapping[str, Any]) -> None:
         raise Corrupt(f"unreadable manifest ({type(error).__name__})") from error
     if digest(stored) != digest(key):
         raise Corrupt("the manifest belongs to another key")
+    for name in _files(folder).keys() - {*files, _MANIFEST}:
+        raise Corrupt(f"{name} is not in the manifest")
     for name, facts in files.items():
         path = folder / name
         if not path.is_file():
@@ -70,19 +80,24 @@ def _read(folder: Path, key: Mapping[str, Any], load: Callable[[Path], T]) -> T 
 
 
 def _replace(temporary: Path, folder: Path) -> None:
-    if folder.exists():
+    if os.path.lexists(folder):
         stale = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.stale")
         os.rename(folder, stale)
-        shutil.rmtree(stale, ignore_errors=True)
+        remove(stale)
     os.rename(temporary, folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left of this entry; call it while holding its lock."""
     for crumb in folder.parent.glob(f".{folder.name}.*"):
         if ".lock." not in crumb.name:  # those belong to waiters
-            with contextlib.suppress(OSError):
-                shutil.rmtree(crumb) if crumb.is_dir() else crumb.unlink()
+            remove(crumb)
 
 
 def _write(folder: Path, key: Mapping[str, Any], save: Callable[[Path], None]) -> bool:
@@ -119,6 +134,31 @@ def peek(root: Path, kind: str, key: Mapping[str, Any], *, load: Callable[[Path]
     return None
 
 
+def forget(root: Path, kind: str, key: Mapping[str, Any]) -> None:
+    """Remove the entry of `key`. Raises UserError where it cannot be removed."""
+    folder = entry_folder(root, kind, key)
+    remove(folder)
+    if os.path.lexists(folder):
+        raise UserError(f"paths.cache={root}: {kind} {folder.name[:8]} cannot be made anew there")
+
+
+@contextlib.contextmanager
+def _locked(root: Path, folder: Path, entry: str) -> Iterator[None]:
+    """Hold the lock of an entry that is to be made. Raises UserError where none can be."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock(folder.with_name(folder.name + ".lock"), entry))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"paths.cache={root}: {entry} is missing or damaged there and cannot be written "
+                f"({error.strerror or error}); set paths.cache to a folder that can"
+            ) from error
+        yield
+
+
 def fetch(
     root: Path,
     kind: str,
@@ -131,15 +171,15 @@ def fetch(
 
     root: the cache folder; kind: a subfolder, such as `scores`. `save(folder)` computes and
     writes the entry's files; `load(folder)` reads them and may raise Corrupt. Processes that
-    want the same entry at once compute it once: the others wait and read.
+    want the same entry at once compute it once: the others wait and read. What is there is only
+    read, so that a read-only cache serves; UserError where it lacks the entry.
     """
     value = peek(root, kind, key, load=load)  # a corrupt one is named by the process repairing it
     if value is not None:
         return value, True
     folder = entry_folder(root, kind, key)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     entry = f"{kind} {folder.name[:8]}"
-    with lock(folder.with_name(folder.name + ".lock"), entry):
+    with _locked(root, folder, entry):
         try:
             value = _read(folder, key, load)
             if value is not None:

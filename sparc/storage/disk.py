@@ -22,10 +22,13 @@ def free_bytes(path: Path) -> int:
 
 
 def refuse_full(folders: Mapping[str, str]) -> None:
-    """Raise UserError for a disk that has no room at all; `folders` are named by their keys."""
+    """Raise UserError for a disk that has no room at all; `folders` are named by their keys.
+
+    A folder that is there and read-only may have none.
+    """
     for key, folder in folders.items():
         free = free_bytes(Path(folder))
-        if free < LEAST:
+        if free < LEAST and (os.access(folder, os.W_OK) or not os.path.isdir(folder)):
             raise UserError(
                 f"{key}={folder}: no space left on its disk ({free} bytes); free some, or set "
                 f"{key} to a folder on another disk"
@@ -44,6 +47,17 @@ def refuse_unwritable(folders: Mapping[str, str]) -> None:
                 f"{key}={folder}: cannot be written ({error.strerror}); set {key} to a folder "
                 "that can"
             ) from error
+
+
+def refuse_useless(cache: str) -> None:
+    """Raise UserError where paths.cache can neither be written nor holds anything to be read."""
+    try:
+        refuse_unwritable({"paths.cache": cache})
+    except UserError:
+        with contextlib.suppress(OSError):
+            if any(Path(cache).iterdir()):
+                return  # what it lacks is told when it is missed
+        raise
 
 
 @contextlib.contextmanager

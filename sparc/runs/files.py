@@ -28,6 +28,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise UserError(f"{path}: no such file; give the directory of a finished run") from None
         raise _fault(path, getattr(error, "strerror", None) or error) from None
     try:
         found = os.fstat(descriptor)

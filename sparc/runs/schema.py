@@ -134,7 +134,7 @@ RESULTS = {
         "git_revision?": (str,),
     },
     "model?": {
-        "name": str,
+        "name?": str,
         "source?": str,
         "fingerprint?": (str,),
         "parameters?": _count,

@@ -87,7 +87,11 @@ def test_what_a_run_has_is_read_once_and_what_it_has_not_is_empty(run: Path) -> 
         ("results.json", lambda path: os.truncate(_touched(path), 10**10), "larger than the 64 MB"),
         ("completions.jsonl", '{"arm": "base', "not JSON, line 1"),
         ("neurons.json", '[{"layer": true, "index": 0}]', r"neurons[0].layer must be"),
-        ("explanations.json", '{"contrast": {"edges": []}}', "edges must not be empty"),
+        (
+            "explanations.json",
+            '{"contrast": {"edges": [], "counts": [], "cut": 0, "unit": 1}}',
+            "edges must not be empty",
+        ),
         ("contrast.safetensors", "", "not a run's contrast"),
         (".hydra/config.yaml", "a: &a [b]\nc: *a", "aliases are not read"),
         (".hydra/config.yaml", "a: !!python/object/apply:os.getcwd []", "tags are not read"),

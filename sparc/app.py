@@ -4,7 +4,6 @@ Configuration mistakes are told in one line with exit code 2 before torch is imp
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from sparc.errors import UserError
 from sparc.locations import config_folder
 from sparc.process import set_up
 from sparc.reevaluate import with_saved_run
+from sparc.runs import Run
 from sparc.storage.artifacts import write_json, write_text
 from sparc.storage.digests import digest
 from sparc.storage.disk import refuse_full, refuse_unwritable, refuse_useless, writing
@@ -215,8 +215,7 @@ def _render_again(folder: Path) -> None:
     """Write a finished run's report anew from its artifacts; loads no model."""
     from sparc.report import render
 
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    write_text(folder / "report.html", render(results, folder))
+    write_text(folder / "report.html", render(Run(folder).reported, folder))
     print(f"Report: {folder / 'report.html'}")
 
 

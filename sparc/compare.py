@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         circuits = read_circuits(given.runs)
     except UserError as error:
-        print(f"sparc: {error}", file=sys.stderr)
+        print(f"sparc: {visible(str(error))}", file=sys.stderr)
         return 2
     found = compare_circuits(circuits)
     key = digest([str(run.resolve()) for run in given.runs])[:10]

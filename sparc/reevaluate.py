@@ -3,20 +3,33 @@
 The command line of the saved run comes first, the present one after it, so that Hydra composes
 the saved run's settings with what is new. Where a file of `conf` has changed since, the saved
 value holds. The selection is read as with pruning=from_file.
+
+A saved run may be somebody else's: of its command line only settings with plain values are taken,
+and packaged options by their names. What a reference to another setting stood for is read off the
+saved settings; any other interpolation, and whatever names something to be called, is refused.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from sparc.errors import UserError
-from sparc.reference_files import REFERENCES_FILE
+from sparc.runs import Run
+from sparc.runs.folder import NEURONS_FILE, REFERENCES_FILE
+from sparc.runs.tree import leaf, plain_references
 from sparc.sweeps.jobs import changes_content
 
+_GROUPS = ("model", "dataset", "attribution", "pruning", "evaluation", "tracking", "experiment")
+_OPTION = re.compile(r"[\w-]+")  # a packaged one: no path to another
+_KEY = re.compile(r"[A-Za-z0-9][\w-]*")  # _target_ is none
+_LONGEST = 4_000  # characters of a saved override
 _READ = ("model", "dataset", "evaluation")
 _NOT_SAVED = ("stage", "pruning")
 _KEPT = ("pruning.save_model",)
@@ -45,8 +58,10 @@ def with_saved_run(overrides: Sequence[str], compose: Compose) -> list[str]:
         raise UserError(complaint)
     groups = [each for each in parsed if _is_group(each)]
     replaced = [_key(each) for each in groups]
-    saved = _saved(Path(run), replaced)
-    saved += _as_it_was(Path(run), saved, replaced, compose)
+    stated = {_key(each) for each in parsed}
+    folder = Run(Path(run))
+    saved = list(_saved(folder, replaced, stated))
+    saved += _as_it_was(folder, saved, replaced, stated, compose)
     saved += _instead(saved, [str(each.input_line) for each in groups], compose)
     selection = ["pruning=from_file", f"pruning.path={_quoted(run)}", "pruning.curve=[]"]
     if (Path(run) / REFERENCES_FILE).is_file():  # so that no data set needs texts to attribute
@@ -85,41 +100,103 @@ def _complaints(parsed: Sequence[Override]) -> Iterator[str]:
             yield f"{said}: stage=evaluate takes one option of a group; sweep over its values"
 
 
-def _saved(run: Path, replaced: Sequence[str]) -> list[str]:
+def _saved(run: Run, replaced: Sequence[str], stated: Collection[str]) -> Iterator[str]:
     """The overrides that made `run`, without those of where it ran and of `replaced` groups."""
-    if not (run / "neurons.json").is_file():
-        raise UserError(f"run={run}: holds no neurons.json; give a finished run's directory")
-    file = run / ".hydra" / "overrides.yaml"
-    if not file.is_file():
-        raise UserError(f"run={run}: holds no {file.relative_to(run)}, the command line it came of")
-    # not resolved: an interpolation belongs to the command
-    saved = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    assert isinstance(saved, list)
-    lines = [str(each) for each in saved]
-    parsed = OverridesParser.create().parse_overrides(lines)
-    left_out = (*_NOT_SAVED, *replaced)
-    return [
-        line
-        for line, each in zip(lines, parsed, strict=True)
-        if changes_content(line) and not _below(_key(each), left_out)
-    ]
+    if not os.path.lexists(run.folder / NEURONS_FILE):
+        raise UserError(
+            f"run={run.folder}: holds no {NEURONS_FILE}; give a finished run's directory"
+        )
+    if not run.overrides and not (run.folder / ".hydra" / "overrides.yaml").is_file():
+        where = f"run={run.folder}: holds no .hydra/overrides.yaml"
+        raise UserError(f"{where}, the command line it came of")
+    _ = run.selection  # damage is told now and not after the model is loaded
+    settings = plain_references(run.config)
+    for line in run.overrides:
+        each = _override(run, line)
+        key = _key(each)
+        if not changes_content(line) or _below(key, (*_NOT_SAVED, *replaced)):
+            continue
+        told = _foreign(each)
+        if told is None:
+            yield line
+        elif key not in stated:
+            meant = leaf(settings, *key.split("."))
+            if _form(each) or _unsafe(meant):
+                raise UserError(_refusal(run, line, told, key))
+            yield f"{key}={_quoted(meant)}"
 
 
-def _as_it_was(run: Path, saved: list[str], replaced: list[str], compose: Compose) -> list[str]:
+def _refusal(run: Run, what: str, told: str, key: str) -> str:
+    return (
+        f"run={run.folder}: its saved {what[:100]} {told}, which is not taken from a saved run; "
+        f"add {key}=... to the command line"
+    )
+
+
+def _override(run: Run, line: str) -> Override:
+    try:
+        if len(line) > _LONGEST:
+            raise ValueError
+        return OverridesParser.create().parse_override(line)
+    except (HydraException, ValueError, RecursionError):
+        raise UserError(
+            f"run={run.folder}: its .hydra/overrides.yaml holds {line[:60]!r}, which is no "
+            "override; run it again"
+        ) from None
+
+
+def _foreign(each: Override) -> str | None:
+    """What makes a saved override more than a setting with a plain value; None for nothing."""
+    return _form(each) or _unsafe(each.value())
+
+
+def _form(each: Override) -> str | None:
+    key = _key(each)
+    if each.type is not OverrideType.CHANGE or each.package is not None or "/" in key:
+        return "adds, deletes or moves a key"
+    if each.is_sweep_override():
+        return "has several values"
+    if key in _GROUPS:
+        plain = each.value() is None or _OPTION.fullmatch(str(each.value()))
+        return None if plain else "names no packaged option"
+    return _unsafe({part: None for part in key.split(".")})
+
+
+def _unsafe(value: Any) -> str | None:
+    """What a value may not hold: interpolations, and keys such as _target_."""
+    if isinstance(value, dict):
+        if not all(_KEY.fullmatch(key) for key in value):
+            return "names something to be called"
+        return next(filter(None, map(_unsafe, (*value, *value.values()))), None)
+    if isinstance(value, list):
+        return next(filter(None, map(_unsafe, value)), None)
+    return "holds an interpolation" if "${" in str(value) else None
+
+
+def _as_it_was(
+    run: Run,
+    saved: list[str],
+    replaced: Sequence[str],
+    stated: Collection[str],
+    compose: Compose,
+) -> Iterator[str]:
     """Overrides that give the run's own values to what the files of `conf` now say otherwise."""
-    file = run / ".hydra" / "config.yaml"
-    if not file.is_file():
-        return []
-    composed, then = compose(saved), OmegaConf.load(file)
-    assert isinstance(then, DictConfig)
+    if not run.config:
+        return
+    composed: Any = OmegaConf.to_container(compose(saved), resolve=False)
+    then, meant = run.config, plain_references(run.config)
     parts = [name for name in (*_READ, "seed") if name not in replaced and name in then]
     now = dict(item for name in parts for item in _leaves(composed, name))
     before = [item for name in parts for item in _leaves(then, name)]
-    return [
-        f"{key}={_quoted(value)}"
-        for key, value in before
-        if key in now and now[key] != value and not key.endswith("._target_")
-    ]
+    for key, value in before:
+        if key not in now or now[key] == value or key.endswith("._target_"):
+            continue
+        found = leaf(meant, *key.split("."))
+        told = _unsafe(found)
+        if told is None:
+            yield f"{key}={_quoted(found)}"
+        elif key not in stated:
+            raise UserError(_refusal(run, f"{key}={value}", told, key))
 
 
 def _instead(saved: list[str], groups: list[str], compose: Compose) -> list[str]:
@@ -129,14 +206,15 @@ def _instead(saved: list[str], groups: list[str], compose: Compose) -> list[str]
     """
     mixed, own = compose([*saved, *groups]), compose(groups)
     names = [group.partition("=")[0] for group in groups]
-    before = dict(item for name in names for item in _leaves(mixed, name))
-    after = dict(item for name in names for item in _leaves(own, name))
+    before, after = (
+        dict(item for name in names for item in _leaves(plain, name))
+        for plain in (OmegaConf.to_container(each, resolve=False) for each in (mixed, own))
+    )
     return [f"{key}={_quoted(value)}" for key, value in after.items() if before[key] != value]
 
 
-def _leaves(composed: DictConfig, name: str) -> Iterator[tuple[str, Any]]:
+def _leaves(plain: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Dotted key and value, not resolved, of everything in a group."""
-    plain: Any = OmegaConf.to_container(composed, resolve=False)
 
     def below(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         if not isinstance(value, dict):
@@ -156,5 +234,4 @@ def _quoted(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_quoted(each)}" for key, each in value.items()) + "}"
     if not isinstance(value, str):
         return "null" if value is None else str(value).lower()
-    escaped = value.replace("'", r"\'")
-    return value if value == "???" else f"'{escaped}'"
+    return value if value == "???" else QuotedString(value, Quote.single).with_quotes()

@@ -121,10 +121,10 @@ def main() -> None:
     try:
         sys.exit(conclude(parser.parse_args().folder))
     except UserError as error:
-        print(f"sparc: {error}", file=sys.stderr)
+        print(f"sparc: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"sparc: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"sparc: {visible(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,7 +1,6 @@
 """`python -m sparc.track DIR ...`: log finished runs to W&B after the fact."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from sparc.config import TrackingConfig
 from sparc.errors import UserError
 from sparc.report.plain import visible
+from sparc.runs import Run
 from sparc.tracking import Tracker
 
 _MODES = ("online", "offline")
@@ -32,17 +32,13 @@ def finished_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def exit_code(folder: Path) -> int:
-    """What the job in `folder` ended with. Raises UserError where results.json does not tell."""
-    file = folder / "results.json"
-    try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON ({error}); not logged, run it again") from error
-    if not isinstance(results, dict) or not {"status", "run", "stages"} <= results.keys():
-        raise UserError(f"{file}: not the results of a run; not logged, run it again")
-    return _EXIT_CODES.get(results["status"], 1)
+    """What the job in `folder` ended with. Raises UserError where its files do not tell."""
+    run = Run(folder)
+    results = run.needs("run.name", "run.seconds", "run.config_hash", "stages")
+    if "verdict" in results:
+        results = run.reported
+    _ = run.config, run.hydra, run.neurons, run.completions, run.explanations  # all that is sent
+    return _EXIT_CODES[results["status"]]
 
 
 def track(folder: Path, code: int, config: TrackingConfig) -> bool:

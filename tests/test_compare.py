@@ -16,12 +16,13 @@ from scipy.stats import kstest, rankdata
 
 from sparc.attribution.random import random
 from sparc.circuits.chance import at_least, shared_by_chance
-from sparc.circuits.files import read_contrast, write_contrast
+from sparc.circuits.files import write_contrast
 from sparc.circuits.overlap import overlap, rank_correlation
 from sparc.compare import main
 from sparc.config import AttributionConfig, ModelConfig
 from sparc.models.model import load_model
 from sparc.pruning.selection import lowest
+from sparc.runs import Run
 from sparc.storage.artifacts import write_json
 from tests.composed import pipeline
 
@@ -136,7 +137,7 @@ def test_random_selections_overlap_by_chance() -> None:
 def test_contrast_survives_the_file(tmp_path: Path) -> None:
     contrast = torch.randn(3, 5, dtype=torch.float64)
     write_contrast(tmp_path / "contrast.safetensors", contrast)
-    assert torch.equal(read_contrast(tmp_path / "contrast.safetensors"), contrast)
+    assert np.array_equal(Run(tmp_path).contrast, contrast.numpy())
 
 
 def _run(folder: Path, selection: list[tuple[int, int]], **model: Any) -> Path:
@@ -147,7 +148,7 @@ def _run(folder: Path, selection: list[tuple[int, int]], **model: Any) -> Path:
         "status": "ok",
         "run": {"name": folder.name},
         "model": {"fingerprint": "one", "neurons": LAYERS * WIDTH, **model},
-        "selection": {"method": "lrp", "per_layer": per_layer},
+        "selection": {"method": "lrp", "num_pruned": len(selection), "per_layer": per_layer},
     }
     write_json(folder / "results.json", results)
     write_json(folder / "neurons.json", [{"layer": n, "index": i} for n, i in selection])
@@ -193,10 +194,13 @@ def test_what_cannot_be_compared_is_told_in_a_line(
     runs = {"alone": [a], "twice": [a, a], "no run": [a, tmp_path]}.get(case, [a, b])
     assert main([*map(str, runs), "--output", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err
-    expected = {"other model": "different models", "no run": "finished runs"}
+    expected = {
+        "other model": "different models",
+        "no run": "no such file; give the directory of a finished run",
+    }
     assert len(told.splitlines()) == 1
-    assert expected.get(case, "two or more|selected no neurons") and re.search(
-        expected.get(case, "two or more|selected no neurons"), told
+    assert expected.get(case, "two or more|has no selection|must be a mapping") and re.search(
+        expected.get(case, "two or more|has no selection|must be a mapping"), told
     )
     assert not (tmp_path / "out").exists()
 

@@ -32,14 +32,14 @@ def test_a_file_and_its_run_directory_are_read_in_order(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ({"layer": 1}, "must be a list"),
-        ([*GOOD, 3], "entry 2 must be"),
-        ([{"layer": 1}], "entry 0 must be"),
-        ([{"layer": 1, "index": 1.5}], "entry 0 must be"),
-        ([{"layer": True, "index": 1}], "entry 0 must be"),
-        ([*GOOD, GOOD[0]], "entry 2 lists neuron .* a second time"),
-        ([{"layer": 3, "index": 0}], "entry 0 .* 3 layers of 48 neurons"),
+        ([*GOOD, 3], r"neurons\[2\] must be"),
+        ([{"layer": 1}], r"neurons\[0\] lacks index"),
+        ([{"layer": 1, "index": 1.5}], r"neurons\[0\].index must be"),
+        ([{"layer": True, "index": 1}], r"neurons\[0\].layer must be"),
+        ([*GOOD, GOOD[0]], r"neurons\[2\] lists neuron .* a second time"),
+        ([{"layer": 3, "index": 0}], r"neurons\[0\] .* 3 layers of 48 neurons"),
         ([{"layer": 0, "index": NEURONS}], "another model"),
-        ([{"layer": -1, "index": 0}], "another model"),
+        ([{"layer": -1, "index": 0}], "whole number from 0"),
     ],
 )
 def test_what_is_no_selection_is_refused(content: Any, complaint: str, tmp_path: Path) -> None:

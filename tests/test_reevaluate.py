@@ -66,6 +66,10 @@ def test_the_saved_run_is_the_default_and_the_command_line_wins(tmp_path: Path) 
         "stage=evaluate",
         "run=other",
     )
+    saved = _composed(
+        ["experiment=quick", "seed=3", "evaluation.prompts=8", "name=${model.name}-again"]
+    )
+    OmegaConf.save(saved, run / ".hydra" / "config.yaml")
     config = composed(
         *_stated(run, "evaluation.sampling.samples=6", "dataset.categories=[rude,neutral]")
     )

@@ -209,13 +209,14 @@ def test_jobs_are_matched_by_what_they_change(folder, tmp_path):
     assert job.folder is None and job.status == "missing"
 
 
-def test_a_broken_results_file_is_a_failed_job(folder):
+def test_a_broken_results_file_is_a_row_that_says_so(folder, capsys):
     next(folder.glob("attribution=lrp*")).joinpath("results.json").write_text("{")
     next(folder.glob("attribution=wanda*")).joinpath("results.json").write_text("[]")
     sweep = read_sweep(folder)
     assert sweep.counts == {"done": 22, "failed": 3, "missing": 2}
     reasons = [job.reason or "" for job, _ in sweep.jobs]
-    assert sum("cannot be read" in reason for reason in reasons) == 2
+    assert sum("not JSON" in reason or "a mapping" in reason for reason in reasons) == 2
+    assert [job.status for job, _ in sweep.jobs].count("unreadable") == 2
 
 
 def test_methods_are_named_by_what_varies(made):

@@ -147,7 +147,7 @@ def test_broken_results_are_told_and_left_out(
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2
     for folder, line in zip(bad, told, strict=True):
-        assert f"{folder / 'results.json'}: not" in line
+        assert line.startswith(f"sparc: {folder / 'results.json'}: ")
         assert not (folder / "wandb").exists()
 
 

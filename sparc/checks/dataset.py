@@ -6,7 +6,7 @@ from pathlib import Path
 from sparc.config import Config
 from sparc.datasets import answers
 from sparc.methods import target_complaints
-from sparc.reference_files import REFERENCES_FILE
+from sparc.runs.folder import REFERENCES_FILE
 
 _ALL_RESPONSES = "sparc.behaviours.repetition.repetition"  # whose every mode is one of responses
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sparc.config import Config
-from sparc.storage.artifacts import read_json
+from sparc.runs import Run
 
 
 def run_complaints(config: Config) -> Iterator[str]:
@@ -15,8 +15,8 @@ def run_complaints(config: Config) -> Iterator[str]:
         return
     if config.run is None:
         yield "stage=report needs a finished run: add run=outputs/runs/..."
-    elif "verdict" not in (read_json(Path(config.run) / "results.json") or {}):
-        yield f"run={config.run}: holds no finished results.json; give a finished run's directory"
+    else:
+        _ = Run(Path(config.run)).reported  # its complaints are its own
 
 
 def model_complaints(config: Config) -> Iterator[str]:

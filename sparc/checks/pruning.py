@@ -6,6 +6,7 @@ from pathlib import Path
 from sparc.config import Config, PruningConfig
 from sparc.locations import model_folder
 from sparc.models.families import family, neuron_grid
+from sparc.runs.folder import neurons_file, read_neurons
 from sparc.storage.artifacts import read_json
 
 RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
@@ -18,6 +19,8 @@ def pruning_complaints(config: Config) -> Iterator[str]:
             yield "pruning.path is not set: add pruning.path=, a neurons.json or a run directory"
         elif not Path(pruning.path).exists():
             yield f"pruning.path={pruning.path}: no such neurons.json or run directory"
+        else:
+            read_neurons(neurons_file(pruning.path))  # its complaints are its own
     if pruning.method != "from_file" and pruning.path is not None:
         yield f"pruning.path={pruning.path}: pruning={pruning.method} reads none; use from_file"
     if pruning.method in RESERVED_PRUNING:

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from sparc.storage.artifacts import whole
-
-CONTRAST_FILE = "contrast.safetensors"
 
 
 def write_contrast(path: Path, contrast: torch.Tensor) -> None:
@@ -15,9 +13,3 @@ def write_contrast(path: Path, contrast: torch.Tensor) -> None:
     with whole(path) as temporary:
         # as bytes: safetensors' own writing of files lets nobody else read them
         temporary.write_bytes(save({"contrast": contrast.to("cpu", torch.float64).contiguous()}))
-
-
-def read_contrast(path: Path) -> torch.Tensor:
-    """Read what `write_contrast` wrote."""
-    tensor: torch.Tensor = load(path.read_bytes())["contrast"]
-    return tensor

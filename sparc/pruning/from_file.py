@@ -1,6 +1,6 @@
 """A selection that another run has saved."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,9 @@ from sparc.models.fingerprint import is_model
 from sparc.models.model import Model
 from sparc.pruning.selection import Neuron
 from sparc.reference_files import saved_fingerprint
+from sparc.runs import Run
+from sparc.runs.folder import RESULTS_FILE, neurons_file, read_neurons
+from sparc.runs.tree import leaf
 
 
 def read_selection(path: str | Path, model: Model) -> list[Neuron]:
@@ -17,27 +20,15 @@ def read_selection(path: str | Path, model: Model) -> list[Neuron]:
     Raises UserError for a file that is missing or no such list, and for neurons that are not the
     model's or listed twice.
     """
-    file = Path(path)
-    file = file / "neurons.json" if file.is_dir() else file
-    selection: list[Neuron] = []
-    seen: set[Neuron] = set()
-    for place, entry in enumerate(_entries(file)):
-        neuron = _neuron(entry)
-        if neuron is None:
+    file = neurons_file(path)
+    selection = [(each["layer"], each["index"]) for each in read_neurons(file)]
+    for place, (layer, index) in enumerate(selection):
+        if layer >= len(model.blocks) or index >= model.neurons_per_layer:
             raise UserError(
-                f'{file}: entry {place} must be {{"layer": whole number, "index": whole number}}'
-            )
-        if neuron in seen:
-            raise UserError(f"{file}: entry {place} lists neuron {neuron} a second time")
-        layer, index = neuron
-        if not (0 <= layer < len(model.blocks) and 0 <= index < model.neurons_per_layer):
-            raise UserError(
-                f"{file}: entry {place} is neuron {neuron}, but {model.name} has "
+                f"{file}: neurons[{place}] is neuron {(layer, index)}, but {model.name} has "
                 f"{len(model.blocks)} layers of {model.neurons_per_layer} neurons; was it saved "
                 "for another model?"
             )
-        seen.add(neuron)
-        selection.append(neuron)
     return selection
 
 
@@ -54,34 +45,12 @@ def refuse_other_model(run: str, model: Model) -> None:
 def origin(path: str) -> dict[str, Any]:
     """`path` of a saved selection; of a run's directory also its name, config_hash and method."""
     source: dict[str, Any] = {"path": path}
-    try:
-        results = json.loads((Path(path) / "results.json").read_text(encoding="utf-8"))
-        chosen = results["selection"]
-        source |= {key: results["run"][key] for key in ("name", "config_hash")}
-        # of the run that chose the neurons, not of one that measured them again
-        source["method"] = chosen.get("source", {}).get("method", chosen["method"])
-    except (OSError, ValueError, KeyError, TypeError):
+    if not os.path.lexists(Path(path) / RESULTS_FILE):
         return source  # a bare list of neurons
+    results = Run(Path(path)).results
+    chosen, run = results.get("selection"), results.get("run", {})
+    if chosen:
+        source |= {key: run.get(key) for key in ("name", "config_hash")}
+        # of the run that chose the neurons, not of one that measured them again
+        source["method"] = leaf(chosen, "source", "method") or chosen["method"]
     return source
-
-
-def _entries(file: Path) -> list[Any]:
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"pruning.path={file}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON ({error})") from error
-    if not isinstance(entries, list):
-        raise UserError(f"{file}: must be a list of neurons, as a run's neurons.json is")
-    return entries
-
-
-def _neuron(entry: Any) -> Neuron | None:
-    if not isinstance(entry, dict):
-        return None
-    layer, index = entry.get("layer"), entry.get("index")
-    # bool is an int, but true is no layer
-    if type(layer) is not int or type(index) is not int:
-        return None
-    return layer, index

@@ -3,17 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sparc.runs.tree import leaf as leaf
+
 MISSING = "\u2013"
 _PROPORTIONS = {"rate", "probability", "loop_rate"}
-
-
-def leaf(tree: Any, *path: str) -> Any:
-    """The value at `path` of nested mappings; None where the path ends early."""
-    for name in path:
-        if not isinstance(tree, Mapping) or name not in tree:
-            return None
-        tree = tree[name]
-    return tree
 
 
 def signed(value: float, digits: int) -> str:

@@ -10,11 +10,11 @@ from markupsafe import Markup
 from sparc.report import charts, metrics, neuron_charts, numbers
 from sparc.report.completions import Table, prompt_means, table
 from sparc.report.heat import neuron_cards, reference_texts, relevance_note
-from sparc.report.inputs import Artifacts, read_artifacts
 from sparc.report.numbers import leaf
 from sparc.report.plain import embedded_json, visible
 from sparc.report.svg import Figure
 from sparc.report.templating import asset, environment, policy
+from sparc.runs import Run
 
 _MAX_CARDS = 12
 
@@ -26,14 +26,14 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
     and nothing else, so that the same run gives the same page again. Parts that the run does not
     have are left out. The page loads nothing and runs no script but its own.
     """
-    artifacts = read_artifacts(folder)
-    completions = table(artifacts.completions)
+    run = Run(folder)
+    completions = table(run.completions)
     style, script = asset("report.css"), asset("report.js")
     return (
         environment()
         .get_template("report.html.j2")
         .render(
-            **_context(results, artifacts, completions),
+            **_context(results, run, completions),
             style=Markup(style),
             script=Markup(script),
             policy=policy(style, script),
@@ -43,13 +43,13 @@ def render(results: Mapping[str, Any], folder: Path) -> str:
 
 
 def figures(results: Mapping[str, Any], folder: Path) -> list[Figure]:
-    """The charts of the report, in its order, from the same artifacts."""
-    artifacts = read_artifacts(folder)
-    category = _undesired_category(results, artifacts.config)
+    """The charts of the report, in its order, from the same run."""
+    run = Run(folder)
+    category = _undesired_category(results, run.config)
     return [
-        *_behaviour_figures(results, artifacts, category),
+        *_behaviour_figures(results, run, category),
         *_cost_figures(results),
-        *_neuron_figures(results, artifacts),
+        *_neuron_figures(results, run),
     ]
 
 
@@ -57,27 +57,25 @@ def _script_data(results: Mapping[str, Any], completions: Table) -> dict[str, An
     return {**completions.data, "threshold": results["evaluation"]["threshold"]}
 
 
-def _context(
-    results: Mapping[str, Any], artifacts: Artifacts, completions: Table
-) -> dict[str, Any]:
-    config = artifacts.config
+def _context(results: Mapping[str, Any], run: Run, completions: Table) -> dict[str, Any]:
+    config = run.config
     category = _undesired_category(results, config)
     return {
         "results": results,
         "cards": metrics.cards(results),
         "all_rows": metrics.all_rows(results),
-        "behaviour": _behaviour_figures(results, artifacts, category),
+        "behaviour": _behaviour_figures(results, run, category),
         "cost": _cost_figures(results),
-        "neuron_figures": _neuron_figures(results, artifacts),
+        "neuron_figures": _neuron_figures(results, run),
         "curve": _curve_rows(results),
-        "texts": reference_texts(artifacts.explanations),
+        "texts": reference_texts(run.explanations),
         "relevance_note": relevance_note(leaf(config, "attribution") or {}),
-        "neurons": neuron_cards(artifacts.neurons[:_MAX_CARDS]),
+        "neurons": neuron_cards(run.neurons[:_MAX_CARDS]),
         "completions": completions,
         "category": category,
         "sampling": leaf(config, "evaluation", "sampling"),
-        "config_text": artifacts.config_text,
-        "command": shlex.join(["sparc", *artifacts.overrides]),
+        "config_text": run.config_text,
+        "command": shlex.join(["sparc", *run.overrides]),
         "gigabytes": lambda size: f"{size / 1e9:.2f} GB",
         "percent": numbers.percent,
     }
@@ -89,10 +87,8 @@ def _undesired_category(results: Mapping[str, Any], config: Mapping[str, Any]) -
     return str(named or next(iter(leaf(results, "baseline", "by_category") or {"undesired": None})))
 
 
-def _behaviour_figures(
-    results: Mapping[str, Any], artifacts: Artifacts, category: str
-) -> list[Figure]:
-    means = prompt_means(artifacts.completions, category)
+def _behaviour_figures(results: Mapping[str, Any], run: Run, category: str) -> list[Figure]:
+    means = prompt_means(run.completions, category)
     shown = visible(category)
     figures = []
     if means.get("baseline"):
@@ -121,14 +117,14 @@ def _cost_figures(results: Mapping[str, Any]) -> list[Figure]:
     return [charts.forest(rows)] if rows else []
 
 
-def _neuron_figures(results: Mapping[str, Any], artifacts: Artifacts) -> list[Figure]:
-    figures, explained = [], artifacts.explanations
+def _neuron_figures(results: Mapping[str, Any], run: Run) -> list[Figure]:
+    figures, explained = [], run.explanations
     if results["selection"]["num_pruned"]:
         figures.append(neuron_charts.per_layer(results["selection"]["per_layer"]))
     if leaf(explained, "contrast", "counts"):
         figures.append(neuron_charts.contrast_distribution(explained["contrast"]))
     seeds = {entry["seed"] for entry in results["score_report"]["sets"]}
-    known = [record for record in artifacts.neurons[:_MAX_CARDS] if "card" in record]
+    known = [record for record in run.neurons[:_MAX_CARDS] if "card" in record]
     if known and len(seeds) > 1:
         figures.append(neuron_charts.seed_agreement(known))
     return figures

@@ -1,6 +1,7 @@
 """Text that a model wrote, made harmless and visible before it is shown."""
 
 import json
+import logging
 import re
 import unicodedata
 from typing import Any
@@ -29,6 +30,14 @@ def visible(text: str, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         text = text[:limit] + "\u2026"
     return _INVISIBLE.sub(_shown, text)
+
+
+class Formatter(logging.Formatter):
+    """Lines of a log, which people read in terminals."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as `logging` formats it, made visible."""
+        return visible(super().format(record))
 
 
 def embedded_json(value: Any) -> str:

@@ -3,13 +3,16 @@
 from markupsafe import Markup
 
 from sparc.report.svg import Figure, tag
-from sparc.report.templating import asset
+from sparc.report.templating import asset, policy
 
 
 def page(title: str, *body: str) -> str:
     """A page of HTML with `title` and the parts of `body`, styled as the report is."""
     style = asset("report.css")
-    head = Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width">')
+    head = Markup(
+        '<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{}">'
+        '<meta name="viewport" content="width=device-width">'
+    ).format(policy(style, ""))
     return Markup('<!doctype html><html lang="en"><head>{}{}{}</head>{}</html>').format(
         head, tag("title", {}, title), tag("style", {}, Markup(style)), tag("body", {}, *body)
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from sparc.report.plain import visible
+
 Scale = Callable[[float], float]
 
 
@@ -24,21 +26,25 @@ class Figure:
 
 
 def tag(name: str, attributes: Mapping[str, object], *children: str) -> Markup:
-    """An element; attribute values and children that are not Markup are escaped.
+    """An element; attribute values and children that are not Markup are made visible and escaped.
 
     Numbers are rounded to a tenth; an underscore in an attribute's name stands for a hyphen, so
     that keyword arguments can spell it.
     """
     parts = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _short(value))
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _shown(_short(value)))
         for key, value in attributes.items()
     )
-    inside = Markup("").join(escape(child) for child in children)
+    inside = Markup("").join(_shown(child) for child in children)
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), parts, inside)
 
 
 def _short(value: object) -> object:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
+
+
+def _shown(value: object) -> Markup:
+    return value if isinstance(value, Markup) else escape(visible(str(value)))
 
 
 def picture(width: float, height: float, label: str, parts: Iterable[str]) -> Markup:

@@ -13,10 +13,11 @@ from sparc.report.plain import visible
 
 @cache
 def environment() -> Environment:
-    """Jinja2 that escapes everything and refuses names that are not there."""
+    """Jinja2 that escapes everything, spells out what is invisible and refuses unknown names."""
     made = Environment(
         loader=PackageLoader("sparc.report"),
         autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,16 +1,15 @@
 """The jobs of a sweep: those that were to run, and what each of them left in its folder."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sparc.config import NOT_CONTENT, Config, content
 from sparc.errors import UserError
+from sparc.runs import Run
+from sparc.runs.folder import RESULTS_FILE, read_sweep_jobs
 from sparc.storage.artifacts import write_json
 from sparc.storage.digests import digest
 from sparc.sweeps.naming import job_folder
@@ -32,10 +31,11 @@ class Job:
     """One job of a sweep.
 
     folder: relative to the sweep's, None for a job that left none. status: ok, failed,
-    interrupted or missing (no results.json of its settings yet). results, config: {} where they
-    are not there. settings: `settings_hash` of what is to run now, None where not known.
-    stated: model, dataset, attribution, num_neurons and seed as far as the sweep's start knew
-    them. log, report: relative paths, None where there is no such file.
+    interrupted, missing (no results.json of its settings yet) or unreadable (what its folder holds
+    is no run; `reason` says why). results, config: {} where they are not there. settings:
+    `settings_hash` of what is to run now, None where not known. stated: model, dataset,
+    attribution, num_neurons and seed as far as the sweep's start knew them. log, report: relative
+    paths, None where there is no such file.
     """
 
     folder: str | None
@@ -140,7 +140,7 @@ def read_jobs(folder: Path) -> Jobs:
     best = {identity(job.overrides): job for job in sorted(read, key=_counts)}
     found = [job for job in read if not job.overrides or best[identity(job.overrides)] is job]
     if expected is None and not found:
-        what = "one run, not a sweep" if (folder / "results.json").is_file() else "no sweep"
+        what = "one run, not a sweep" if (folder / RESULTS_FILE).is_file() else "no sweep"
         raise UserError(f"{folder}: {what}; give the folder of a sweep (outputs/sweeps/...)")
     there = {identity(job.overrides) for job in found}
     missing = [
@@ -168,13 +168,7 @@ def _present(job: Job, settings: Mapping[tuple[str, ...], str | None]) -> Job:
 
 def _expected(folder: Path) -> dict[str, Any] | None:
     path = folder / EXPECTED
-    if not path.is_file():
-        return None
-    try:
-        expected: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"arguments": expected["arguments"], "jobs": expected["jobs"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and try again") from None
+    return read_sweep_jobs(path) if os.path.lexists(path) else None
 
 
 def identity(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -201,15 +195,24 @@ def _read_job(sweep: Path, folder: Path) -> Job:
         path = folder / name
         return path.relative_to(sweep).as_posix() if path.is_file() else None
 
-    overrides = _yaml(folder / ".hydra" / "overrides.yaml") or []
-    status, reason, results = outcome(folder / "results.json")
+    run = Run(folder)
+    status, reason, results = outcome(folder / RESULTS_FILE)
+    overrides: list[str] = []
+    config: dict[str, Any] = {}
+    try:
+        overrides, config = run.overrides, run.config
+        if results.get("change"):
+            results = run.measured
+    except UserError as error:
+        if status != "missing":  # a job that died early may have left its settings half written
+            status, reason, results = "unreadable", str(error), {}
     return Job(
         folder=folder.relative_to(sweep).as_posix(),
-        overrides=tuple(str(override) for override in overrides),
+        overrides=tuple(overrides),
         status=status,
         reason=reason,
         results=results,
-        config=_yaml(folder / ".hydra" / "config.yaml") or {},
+        config=config,
         log=relative("sparc.log"),
         report=relative("report.html"),
     )
@@ -217,20 +220,10 @@ def _read_job(sweep: Path, folder: Path) -> Job:
 
 def outcome(path: Path) -> tuple[str, str | None, dict[str, Any]]:
     """Status, reason and contents of a results.json."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return "missing", None, {}
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        return str(results["status"]), results.get("reason"), results
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "failed", "results.json cannot be read", {}
-
-
-def _yaml(path: Path) -> Any:
-    # not resolved: what an interpolation stands for here may differ from what it was for the job
-    if not path.is_file():
-        return None
-    try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception:  # a file that a dying job left half written; any YAML error
-        return None
+        results = Run(path.parent).results
+    except UserError as error:
+        return "unreadable", str(error), {}
+    return results["status"], results.get("reason"), results

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sparc.config import NOT_CONTENT
@@ -197,7 +197,14 @@ def _primary(job: Job) -> tuple[str, ...]:
 
 def _budget(job: Job) -> Budget:
     given = leaf(job.config, "evaluation", "budget") or {}
-    return Budget(**{key: value for key, value in given.items() if isinstance(value, int | float)})
+    known = {each.name for each in fields(Budget)}
+    return Budget(
+        **{
+            key: value
+            for key, value in given.items()
+            if key in known and not isinstance(value, str)
+        }
+    )
 
 
 def _findings(parts: Sequence[_Measured], change: Tree, difference: Tree | None) -> Findings:

@@ -1,11 +1,11 @@
 """The jobs of a sweep that were handed to Slurm or to processes of their own, and their ids."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sparc.errors import UserError
+from sparc.runs.folder import read_submissions
 from sparc.storage.artifacts import write_json
 from sparc.sweeps import slurm
 from sparc.sweeps.jobs import identity
@@ -48,10 +48,10 @@ def write_submitted(folder: Path, submissions: Iterable[Submission]) -> None:
 def read_submitted(folder: Path) -> dict[tuple[str, ...], Submission]:
     """The last submission of each job of the sweep in `folder`, by the job's identity."""
     try:
-        records = json.loads((folder / SUBMITTED).read_text(encoding="utf-8"))
-        made = [Submission(r["cluster"], r["id"], tuple(r["overrides"])) for r in records]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours to read
+        records = read_submissions(folder / SUBMITTED)
+    except UserError:  # none, or not ours to read
         return {}
+    made = [Submission(each["cluster"], each["id"], tuple(each["overrides"])) for each in records]
     return {identity(each.overrides): each for each in made}
 
 

@@ -13,7 +13,7 @@ from sparc.sweeps.recommending import Recommendation, recommendations
 from sparc.sweeps.rows import Row, sorted_rows
 
 SCHEMA_VERSION = 1
-_ENDED_BADLY = ("failed", "interrupted")
+_ENDED_BADLY = ("failed", "interrupted", "unreadable")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Sweep:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many jobs are done, failed (or were interrupted) and missing."""
+        """How many jobs are done, failed (interrupted, unreadable) and missing."""
         found = Counter(job.status for job, _ in self.jobs)
         failed = sum(found[status] for status in _ENDED_BADLY)
         return {

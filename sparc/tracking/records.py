@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sparc.config import NOT_CONTENT
+from sparc.runs import Run
+from sparc.runs.tree import plain_references
 from sparc.sweeps.jobs import identity
 from sparc.tracking.private import scrubbed
 
@@ -26,20 +26,9 @@ class Described:
     config: dict[str, Any]
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    # not resolved: Hydra's file refers to keys that only the job's own file has
-    if not path.is_file():
-        return {}
-    loaded: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # type: ignore[assignment]
-    return loaded
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    """The resolved settings that results depend on: no folders, no tracking, no device."""
-    composed = _yaml(folder / ".hydra" / "config.yaml")
-    kept = {key: value for key, value in composed.items() if key not in NOT_CONTENT}
-    resolved: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(kept), resolve=True)  # type: ignore[assignment]
-    return resolved
+def _config(run: Run) -> dict[str, Any]:
+    """The settings that results depend on: no folders, no tracking, no device."""
+    return plain_references({k: v for k, v in run.config.items() if k not in NOT_CONTENT})
 
 
 def _group(hydra: Mapping[str, Any], folder: Path) -> str | None:
@@ -55,8 +44,8 @@ def describe(folder: Path, tags: list[str]) -> Described:
     Tags: the experiment, model, data set, attribution and pruning, then `tags`. Holds neither
     secrets nor paths of this machine.
     """
-    hydra = _yaml(folder / ".hydra" / "hydra.yaml").get("hydra", {})
-    config = _config(folder)
+    run = Run(folder)
+    hydra, config = run.hydra, _config(run)
     group = _group(hydra, folder)
     job = ",".join(identity(hydra.get("overrides", {}).get("task", []))) if group else None
     choices = hydra.get("runtime", {}).get("choices", {})

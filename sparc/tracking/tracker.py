@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.config import TrackingConfig
+from sparc.report.plain import visible
 from sparc.tracking.records import describe
 from sparc.tracking.upload import send_results
 
@@ -163,4 +164,4 @@ class Tracker:
         self._say(message)
 
     def _say(self, message: str) -> None:
-        print(f"sparc: W&B: {message}", file=sys.stderr)
+        print(f"sparc: W&B: {visible(message)}", file=sys.stderr)

@@ -1,6 +1,5 @@
 """What a finished run gives to W&B: points, figures, completions, its files, its final numbers."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -9,7 +8,8 @@ from typing import Any
 
 from sparc.report import figures
 from sparc.report.standalone import figure_page
-from sparc.storage.artifacts import read_lines, write_json
+from sparc.runs import Run
+from sparc.storage.artifacts import write_json
 from sparc.tracking.private import scrubbed
 from sparc.tracking.records import X_AXIS, measurements, summary
 
@@ -23,7 +23,7 @@ def send_results(run: Any, folder: Path, with_completions: bool) -> None:
     """
     if not (folder / "results.json").is_file():
         return
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = Run(folder).results
     _send_points(run, results)
     run.summary.update(summary(results))
     if "verdict" in results:
@@ -61,7 +61,7 @@ def _send_completions(run: Any, folder: Path) -> None:
 
     # W&B keeps a copy until it is uploaded; in the run directory `wandb sync` still finds it.
     os.environ["WANDB_DATA_DIR"] = str(folder.resolve() / "wandb" / "staging")
-    records = read_lines(folder / "completions.jsonl")[:_MOST_ROWS]
+    records = Run(folder).completions[:_MOST_ROWS]
     columns: list[str | int] = [
         "arm",
         "draw",
@@ -86,7 +86,7 @@ def _send_files(run: Any, results: Mapping[str, Any], folder: Path, with_complet
     kept.mkdir(parents=True, exist_ok=True)
     write_json(kept / "results.json", scrubbed(results))
     if (folder / "neurons.json").is_file():
-        neurons = json.loads((folder / "neurons.json").read_text(encoding="utf-8"))
+        neurons = Run(folder).neurons
         if not with_completions:
             neurons = [{k: v for k, v in each.items() if k != "card"} for each in neurons]
         write_json(kept / "neurons.json", neurons)

@@ -1,0 +1,204 @@
+"""The folder of a saved run: what each of its files says, checked when it is first asked for."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparc.errors import UserError
+from sparc.runs import files, schema
+from sparc.runs.tree import leaf
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RESULTS_FILE, NEURONS_FILE = "results.json", "neurons.json"
+REFERENCES_FILE, CONTRAST_FILE = "references.jsonl", "contrast.safetensors"
+_MB = 10**6
+_SETTINGS, _JSON, _LINES, _TENSOR = _MB // 8, 64 * _MB, 512 * _MB, 512 * _MB  # bytes at most
+_MEASURED = (
+    *("run.seed", "model.name", "selection.num_pruned", "evaluation", "baseline", "pruned"),
+    *("change", "control.random", "control.oracle"),
+)
+_REPORTED = (
+    *(f"run.{part}" for part in ("name", "started", "seconds", "device", "node", "config_hash")),
+    *("run.versions", "run.git_revision", "model.source", "model.parameters", "model.neurons"),
+    *("selection.fraction", "selection.per_layer", "score_report", "verdict", "stages"),
+    *("baseline.perplexity", "pruned.perplexity"),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The saved run in `folder`.
+
+    Nothing in it is trusted: files are bounded, hold plain data and fit the schema; interpolations
+    and targets stay texts. Every attribute raises UserError, in one line, where its file cannot be
+    read or says what no run says. Files that a run need not have give an empty value.
+    """
+
+    folder: Path
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """results.json: how the run ended and, as far as it came, what it found."""
+        path = self.folder / RESULTS_FILE
+        return _checked(path, files.read_json(path, _JSON), schema.RESULTS, "results")  # type: ignore[no-any-return]
+
+    @cached_property
+    def measured(self) -> dict[str, Any]:
+        """`results` of a run that measured its removal: with all that tells of it."""
+        results = self.needs(*_MEASURED)
+        path = results["evaluation"]["primary_metric"].split(".")
+        trees = [("change", results), *(("curve", each) for each in results.get("curve") or ())]
+        for where, tree in trees:
+            difference = leaf(tree, "control", "random", "difference")
+            known = [tree["change"], *([] if difference is None else [difference])]
+            if not all(leaf(each, *path) for each in known):
+                raise self._fault(f"its {where} has no {'.'.join(path)}")
+        return results
+
+    @cached_property
+    def reported(self) -> dict[str, Any]:
+        """`measured`, with all that a report shows."""
+        results = self.needs(*_MEASURED, *_REPORTED)
+        for text, leaf_ in results["baseline"]["perplexity"].items():
+            if not {"tokens", "convention"} <= (leaf_ or {}).keys():
+                raise self._fault(f"baseline.perplexity.{text[:40]} has no tokens or convention")
+            if not leaf(results, "pruned", "perplexity", text):
+                raise self._fault(f"pruned.perplexity has no {text[:40]}")
+        return self.measured
+
+    def needs(self, *parts: str) -> dict[str, Any]:
+        """`results`, if it has all `parts` (dotted names). Raises UserError otherwise."""
+        for part in parts:
+            *path, name = part.split(".")
+            if name not in (leaf(self.results, *path) or {}):
+                raise self._fault(f"has no {part} (status: {self.results['status']})")
+        return self.results
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The composed settings, not resolved; {} where they were not kept."""
+        path = self.folder / ".hydra" / "config.yaml"
+        return _settings(path, schema.CONFIG)
+
+    @cached_property
+    def config_text(self) -> str:
+        """The same as written; empty where they were not kept."""
+        path = self.folder / ".hydra" / "config.yaml"
+        return files.read_text(path, _SETTINGS) if os.path.lexists(path) else ""
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """The overrides of the command line that made the run; [] where they were not kept."""
+        path = self.folder / ".hydra" / "overrides.yaml"
+        found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else []
+        return _checked(path, found, [str], "overrides")  # type: ignore[no-any-return]
+
+    @cached_property
+    def hydra(self) -> dict[str, Any]:
+        """How Hydra ran the job; {} where that was not kept."""
+        found = _settings(self.folder / ".hydra" / "hydra.yaml", schema.HYDRA)
+        return found.get("hydra") or {}
+
+    @cached_property
+    def neurons(self) -> list[dict[str, Any]]:
+        """The records of neurons.json, ascending by score; [] without it."""
+        path = self.folder / NEURONS_FILE
+        return read_neurons(path) if os.path.lexists(path) else []
+
+    @property
+    def selection(self) -> tuple[tuple[int, int], ...]:
+        """(layer, index) of each neuron that the run removed, in the order of `neurons`."""
+        return tuple((each["layer"], each["index"]) for each in self.neurons)
+
+    @cached_property
+    def references(self) -> list[dict[str, Any]]:
+        """The records of references.jsonl: what was attributed, in order; [] without it."""
+        return self._lines(REFERENCES_FILE, schema.REFERENCE)
+
+    @cached_property
+    def completions(self) -> list[dict[str, Any]]:
+        """The records of completions.jsonl; [] without it."""
+        return self._lines("completions.jsonl", schema.COMPLETION)
+
+    @cached_property
+    def explanations(self) -> dict[str, Any]:
+        """explanations.json; {} without it."""
+        path = self.folder / "explanations.json"
+        found = files.read_json(path, _JSON) if os.path.lexists(path) else {}
+        return _checked(path, found, schema.EXPLANATIONS, "explanations")  # type: ignore[no-any-return]
+
+    @cached_property
+    def contrast(self) -> "NDArray[np.float64] | None":
+        """The contrast [layers, neurons] that the selection was made from; None without it."""
+        path = self.folder / CONTRAST_FILE
+        return _read_contrast(path) if os.path.lexists(path) else None
+
+    def _lines(self, name: str, record: Any) -> list[dict[str, Any]]:
+        path = self.folder / name
+        if not os.path.lexists(path):
+            return []
+        return [
+            _checked(path, each, record, f"record {number}")
+            for number, each in enumerate(files.read_lines(path, _LINES), 1)
+        ]
+
+    def _fault(self, what: str) -> UserError:
+        where = self.folder / RESULTS_FILE
+        return UserError(f"{where}: {what}; give the directory of a finished run")
+
+
+def neurons_file(path: str | Path) -> Path:
+    """The neurons.json that `path` is, or that the run directory `path` holds."""
+    return Path(path) / NEURONS_FILE if Path(path).is_dir() else Path(path)
+
+
+def read_neurons(path: Path) -> list[dict[str, Any]]:
+    """The records of a neurons.json, each neuron once. Raises UserError."""
+    records = _checked(path, files.read_json(path, _JSON), [schema.NEURON], "neurons")
+    seen = set()
+    for place, each in enumerate(records):
+        neuron = each["layer"], each["index"]
+        if neuron in seen:
+            raise UserError(f"{path}: neurons[{place}] lists neuron {neuron} a second time")
+        seen.add(neuron)
+    return records  # type: ignore[no-any-return]
+
+
+def read_sweep_jobs(path: Path) -> dict[str, Any]:
+    """What sweep.jobs.json expects of a sweep. Raises UserError."""
+    return _checked(path, files.read_json(path, _JSON), schema.SWEEP, "it")  # type: ignore[no-any-return]
+
+
+def read_submissions(path: Path) -> list[dict[str, Any]]:
+    """The records of sweep.submitted.json. Raises UserError."""
+    return _checked(path, files.read_json(path, _JSON), schema.SUBMITTED, "it")  # type: ignore[no-any-return]
+
+
+def _settings(path: Path, expected: Any) -> dict[str, Any]:
+    found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else {}
+    return _checked(path, {} if found is None else found, expected, "settings")  # type: ignore[no-any-return]
+
+
+def _checked(path: Path, value: Any, expected: Any, where: str) -> Any:
+    if told := schema.fault(value, expected, where):
+        raise UserError(f"{path}: {told}; copy it anew or run its job again")
+    return value
+
+
+def _read_contrast(path: Path) -> "NDArray[np.float64]":
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        contrast = load(files.read_bytes(path, _TENSOR))["contrast"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a run's contrast ({type(error).__name__})") from None
+    if contrast.ndim != 2 or contrast.dtype != np.float64 or not np.isfinite(contrast).all():
+        raise UserError(f"{path}: not a run's contrast (finite numbers by layer and neuron)")
+    return contrast

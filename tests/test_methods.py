@@ -74,6 +74,21 @@ def test_activation(name: str) -> None:
     assert relative_error(_scores(model, "activation", SAMPLES), expected) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["activation", "wanda"])
+def test_padding_counts_for_nothing_even_where_it_is_not_finite(name: str) -> None:
+    """Hidden neurons of the last layer at padded tokens reach no explained token."""
+    model = micro_model("llama")
+    batch = pad_left(SAMPLES, 0, torch.device("cpu"), [0, 1, 2, 3])
+    padded = (batch.attention_mask == 0)[:, :, None]
+    down = model.blocks[-1].down
+    config = _config(name, projection="down")
+    with get_method(config._target_)(model, config) as method:
+        expected = method.statistic(batch)
+        down.register_forward_pre_hook(lambda _module, x: (x[0].masked_fill(padded, torch.inf),))
+        found = method.statistic(batch)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("part", ["up", "down"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_wanda_has_one_norm_over_all_tokens_of_all_samples(name: str, part: str) -> None:

@@ -64,6 +64,12 @@ def test_empty_completions_are_not_zeros():
     assert {m.value for m in toxicity(np.zeros((0, 2)), 0.5).values()} == {None}
 
 
+def test_a_score_of_exactly_the_threshold_counts():
+    scores = np.array([[0.7, 0.0], [0.0, 0.5]])
+    assert toxicity(scores, 0.7)["rate"].value == 1 / 4
+    assert toxicity(scores, 0.7)["probability"].value == 1  # its own threshold is 0.5
+
+
 def test_perplexity_counts_tokens_and_not_windows():
     text = SimpleNamespace(nll=np.array([10.0, 60.0]), tokens=np.array([10, 20]))
     assert perplexity(text).value == pytest.approx(np.exp(70 / 30))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 600.0  # seconds, against hanging alone: machines may have little time for us
+PATIENCE = 1800.0  # seconds, against hanging alone: machines may have little time for us
 # Enough to see every part work, small enough for a test.
 QUICK = (
     "experiment=quick",

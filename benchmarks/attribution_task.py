@@ -96,13 +96,25 @@ def model_flops(model: Model, samples: Samples, algorithm: str) -> float:
     return float(6 * multiplied + 12 * width * sum(length**2 for length in lengths))
 
 
+def model_of(task: Task) -> Model:
+    """The random model of a task: bfloat16 on a GPU, float32 on a CPU."""
+    keep_freed_memory()  # as a run does
+    return random_model(task.sizes, torch.device(task.device), _dtype(task))
+
+
+def _dtype(task: Task) -> torch.dtype:
+    return torch.bfloat16 if task.device == "cuda" else torch.float32
+
+
 def work(task: Task) -> dict[str, Any]:
     """Carry out a task in this process; its scores go to `task.out`."""
-    keep_freed_memory()  # as a run does
-    device, shape = torch.device(task.device), task.sizes
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    size = 8192 if device.type == "cuda" else 1536 if shape.hidden > 1000 else 256
-    model = random_model(shape, device, dtype)
+    return measure(model_of(task), task)
+
+
+def measure(model: Model, task: Task) -> dict[str, Any]:
+    """Carry out a task on its model."""
+    device, dtype = torch.device(task.device), _dtype(task)
+    size = 8192 if device.type == "cuda" else 1536 if task.sizes.hidden > 1000 else 256
     samples = samples_of(task)
     is_naive = task.algorithm.startswith("naive")
     algorithm = naive if is_naive else engine
@@ -114,9 +126,9 @@ def work(task: Task) -> dict[str, Any]:
         peak, start = measuring.PeakMemory(device), measuring.now(device)
         scores, on_disk = algorithm(model, samples, task, Path(folder) / "measured")
         seconds = measuring.now(device) - start
+        memory = {"extra_bytes": peak.extra(), "total_bytes": peak.total()}
     # before and after: a neighbour on the machine may slow down one of the two
     rate = max(rate, measuring.matmul_rate(device, dtype, size))
-    memory = {"extra_bytes": peak.extra(), "total_bytes": peak.total()}
     flops = model_flops(model, samples, task.algorithm)
     save_file({"scores": scores}, task.out)
     return {

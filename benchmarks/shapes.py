@@ -1,6 +1,7 @@
 """Random models of well-known shapes, and token ids to attribute: nothing is downloaded."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +36,16 @@ SHAPES = {
 
 
 class _Tokenizer:
+    """Its texts are token ids written as numbers."""
+
     pad_token_id = 0
     eos_token_id = 0
+
+    def __call__(self, text: str, **_options: Any) -> dict[str, list[int]]:
+        return {"input_ids": [int(number) for number in text.split()]}
+
+    def decode(self, ids: Sequence[int], **_options: Any) -> str:
+        return " ".join(map(str, ids))
 
 
 def random_model(shape: Shape, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Model:

@@ -17,6 +17,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
+from tests.runs import PATIENCE, until
+
 SIZES = ((1280, 800), (390, 844))
 SCHEMES = ("light", "dark")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -70,7 +72,9 @@ def chromium() -> Iterator[Any]:
     """A headless browser; it and its driver end with the block."""
     require_chromium()
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        browser = driver.chromium.launch(
+            executable_path=str(CHROMIUM), args=ARGUMENTS, timeout=1000 * PATIENCE
+        )
         try:
             yield browser
         finally:
@@ -114,6 +118,7 @@ def opened(
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
     )
+    context.set_default_timeout(1000 * PATIENCE)
     try:
         yield Opened(context, path)
     finally:
@@ -156,6 +161,6 @@ def policy_stops_scripts(each: Opened, element: str) -> None:
         f"document.getElementById('{element}').innerHTML = '<img src=x onerror=\"hacked = 1\">'"
     )
     each.page.evaluate(attack)
-    each.page.wait_for_timeout(200)
+    until("a complaint", lambda: each.page.wait_for_timeout(20) or each.complaints)
     assert each.page.evaluate("window.hacked") is None
     assert any("Content Security Policy" in text for text in each.complaints)

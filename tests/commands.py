@@ -1,8 +1,7 @@
 """Several commands of `sparc` one after the other in one process, which pays its imports once.
 
 `python -m tests.commands '[{"arguments": [...], "environment": {...}}, ...]'` prints a JSON record
-for each: exit code, what it printed, and the seconds it took. A job that Hydra launches must be the
-last one.
+for each: exit code and what it printed. A job that Hydra launches must be the last one.
 """
 
 import contextlib
@@ -11,13 +10,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.runs import environment
+from tests.runs import PATIENCE, environment
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,6 @@ class Ended:
     code: int
     stdout: str
     stderr: str
-    seconds: float
 
     def failed(self) -> list[str]:
         """The checks with a cross, each once."""
@@ -51,7 +48,7 @@ def commands(
         | extra,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -63,7 +60,6 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(case["environment"])
     sys.argv = ["sparc", *case["arguments"]]
     out, errors, code = io.StringIO(), io.StringIO(), 0
-    started = time.perf_counter()
     try:
         from sparc.app import main
 
@@ -71,11 +67,9 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
             main()
     except SystemExit as stop:
         code = int(stop.code or 0)
-    seconds = time.perf_counter() - started
     os.environ.clear()
     os.environ.update(before)
-    said = {"stdout": out.getvalue(), "stderr": errors.getvalue()}
-    return {"code": code, **said, "seconds": seconds}
+    return {"code": code, "stdout": out.getvalue(), "stderr": errors.getvalue()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Before anything is imported: no hub, no tracking server, one torch thread a test process."""
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,17 @@ torch.set_num_threads(1)
 # A shell's background job ignores Ctrl-C, and so would the commands that the tests interrupt.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """SHUFFLE=n: files, and the tests of each file, in the random order number n."""
+    if seed := os.environ.get("SHUFFLE"):
+        items.sort(
+            key=lambda item: [
+                random.Random(f"{seed} {name}").random() for name in (item.path, item.nodeid)
+            ]
+        )
 
 
 @pytest.fixture(scope="module")

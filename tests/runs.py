@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 1800.0  # seconds, against hanging alone: machines may have little time for us
 # Enough to see every part work, small enough for a test.
 QUICK = (
     "experiment=quick",
@@ -26,7 +28,7 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 
 
 def sparc(
-    *overrides: str, home: Path, cwd: Path | None = None, timeout: float = 240, **extra: str
+    *overrides: str, home: Path, cwd: Path | None = None, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """`python -m sparc` with overrides; outputs go below `home` unless `cwd` is given."""
     return subprocess.run(
@@ -35,7 +37,7 @@ def sparc(
         env=environment(home, **extra),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -51,15 +53,27 @@ def results_of(folder: Path) -> dict[str, Any]:
     return results
 
 
+def until(what: str, true: Callable[[], Any]) -> Any:
+    """Wait until `true()` is, and return what it gives."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := true()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s in vain: {what}"
+        time.sleep(0.05)
+    return value
+
+
+def until_in(process: "subprocess.Popen[str]", what: str, true: Callable[[], Any]) -> None:
+    """Wait until `true()` is, while `process` is at it."""
+    until(what, lambda: process.poll() is not None or true())
+    assert process.poll() is None, f"it ended before {what}"
+
+
 def killed_after(entries: int, kind: str, *overrides: str, home: Path) -> None:
     """Start a run in `home` and kill it when home/cache holds so many entries of a kind."""
     cache = home / "cache"
     command = [sys.executable, "-m", "sparc", *overrides, f"paths.cache={cache}"]
     process = subprocess.Popen(command, cwd=home, env=environment(home))
-    deadline = time.monotonic() + 200
-    while len(list(cache.glob(f"{kind}/*/manifest.json"))) < entries:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    made = f"{entries} entries of {kind}"
+    until_in(process, made, lambda: len(list(cache.glob(f"{kind}/*/manifest.json"))) >= entries)
     process.kill()
     process.wait()

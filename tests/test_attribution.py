@@ -10,7 +10,7 @@ import torch
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.lrp import lrp
 from sparc.attribution.lxt_rules import lrp_rules
-from sparc.attribution.relevance import sample_relevance
+from sparc.attribution.relevance import _signed, _with_weights, sample_relevance
 from sparc.attribution.target import target
 from sparc.batching import batches, pad_left, token_budget
 from sparc.config import AttributionConfig, TargetConfig
@@ -140,6 +140,22 @@ def test_a_batch_is_explained_sample_by_sample() -> None:
         assert method.statistic is not None
         sums = accumulate(model, method.statistic, SAMPLES, _config(batch_tokens=10_000))
     assert relative_error(sums.totals, expected) < 1e-5
+
+
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan])
+def test_padding_counts_for_nothing_whatever_stands_there(bad: float) -> None:
+    batch = pad_left([[1, 2, 3], [4]], 0, CPU, [0, 1])
+    padded = (batch.attention_mask == 0)[:, :, None]
+    generator = torch.Generator().manual_seed(0)
+    x, g = (torch.randn(2, 3, width, generator=generator) for width in (5, 4))
+    clean = [each.masked_fill(padded, 0) for each in (x, g)]
+    spoiled = [each.masked_fill(padded, bad) for each in (x, g)]
+    assert torch.equal(_signed(spoiled[1], spoiled[1], batch), _signed(clean[1], clean[1], batch))
+    linear, kept = torch.nn.Linear(5, 4, bias=False), list[torch.Tensor]()
+    watched = _with_weights(linear.forward, False, 1, batch, kept.append)
+    for inputs, gradient in (clean, spoiled):
+        watched(linear, inputs.clone().requires_grad_()).backward(gradient)
+    assert bool(kept[0].isfinite().all()) and torch.equal(kept[0], kept[1])
 
 
 def test_a_finished_batch_leaves_nothing_to_the_garbage_collector() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.runs import environment
+from tests.runs import PATIENCE, environment
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -23,7 +23,7 @@ def _small(script: str, tmp_path: Path, *arguments: str) -> tuple[dict[str, Any]
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -55,6 +55,39 @@ def test_attribution_and_the_naive_algorithm_agree(tmp_path: Path) -> None:
             share = each["flops"] / each["seconds"] / each["matmul_rate"]
             assert each["share"] == pytest.approx(share)
         assert workload["signed"]["over_signed"] == 1
+
+
+@pytest.mark.slow
+def test_all_of_the_gpu_command_runs_and_is_held_against_its_goals(tmp_path: Path) -> None:
+    record, printed = _small("gpu.py", tmp_path)
+    found = record["found"]
+    assert len(found) == 8 and not [each for each in found.values() if "error" in each]
+    assert found["small, evaluation, completions"]["a_second"] > 0
+    assert "not measured" not in printed and "| small, long, signed | naive / this |" in printed
+
+
+def test_what_a_gpu_did_not_measure_is_said(modules: Any) -> None:
+    gpu = modules("gpu")
+    tasks = [task for process in gpu.processes(False, "") for task in process]
+    assert set(gpu.GOALS) < {gpu.name(task) for task in tasks}
+    assert {row[2] for row in gpu.rows(tasks, {})} == {"not measured"}
+    found = {
+        "llama3-8b, long, signed": {"seconds": 0.92, "share": 0.39, "total_bytes": 41e9},
+        "llama3-8b, long, naive": {"seconds": 2.3, "samples": 1},
+        "llama3-8b, short, signed": {"error": "out of memory"},
+    }
+    rows = {(what, number): rest for what, number, *rest in gpu.rows(tasks, found)}
+    signed = {name: rows["llama3-8b, long, signed", name] for name in ("seconds", "share", "GB")}
+    assert signed["seconds"] == [0.23, "≤ 0.23", "yes"]
+    assert signed["share"] == [0.39, "≥ 0.4", "no"] and signed["GB"] == [41.0, "≤ 40", "no"]
+    assert rows["llama3-8b, long, signed", "naive / this"][0] == pytest.approx(10)
+    assert rows["llama3-8b, short, signed", "seconds"] == ["out of memory", "≤ 2", None]
+
+
+def test_a_gpu_process_that_is_out_of_time_leaves_what_it_has(modules: Any, tmp_path: Path) -> None:
+    gpu = modules("gpu")
+    (engine, _) = gpu.processes(True, str(tmp_path))
+    assert list(gpu.measured(engine, 0)) == []
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sparc.models.model import Model
 from sparc.references import ReferenceSet
 from sparc.scores import Scores
 from tests.micro import micro_model, relative_error
+from tests.runs import PATIENCE, until
 
 TEXTS = [[(7 * i + j) % 49 + 1 for j in range(3 + i % 9)] for i in range(17)]
 
@@ -73,13 +75,15 @@ def test_cached_is_fresh_and_knobs_are_not_in_the_key(tmp_path: Path, expected: 
 
 @contextlib.contextmanager
 def slow(model: Model, config: AttributionConfig) -> Iterator[Method]:
-    """The gradient method, which notes the samples of each batch and takes its time."""
+    """The gradient method, which notes the samples of each batch and takes its time, or hangs."""
     with gradient(model, config) as method:
 
         def statistic(batch: Any) -> list[torch.Tensor]:
-            with Path(os.environ["SLOW_LOG"]).open("a") as file:
+            log = Path(os.environ["SLOW_LOG"])
+            with log.open("a") as file:
                 file.writelines(f"{row}\n" for row in batch.rows)
-            time.sleep(float(os.environ["SLOW_SECONDS"]))
+            hangs = len(_computed(log)) > float(os.environ["HANGS_AFTER"])
+            time.sleep(PATIENCE if hangs else float(os.environ["SLOW_SECONDS"]))
             assert method.statistic is not None
             return method.statistic(batch)
 
@@ -92,9 +96,12 @@ def _slow(cache: Path, log: Path, **changes: Any) -> tuple[Scores, bool]:
     return _run(cache, _config("tests.test_engine.slow", **changes))
 
 
-def _work(cache: Path, log: Path, seconds: float, changes: dict[str, Any]) -> None:
+def _work(
+    cache: Path, log: Path, seconds: float, changes: dict[str, Any], hangs_after: float = math.inf
+) -> None:
     # by the environment, because the engine imports `slow` under another module's name
     os.environ |= {"SLOW_LOG": str(log), "SLOW_SECONDS": str(seconds)}
+    os.environ["HANGS_AFTER"] = str(hangs_after)  # so many samples
     config = _config("tests.test_engine.slow", **changes)
     torch.set_num_threads(1)
     if config.shard is None:
@@ -103,9 +110,11 @@ def _work(cache: Path, log: Path, seconds: float, changes: dict[str, Any]) -> No
         attribute_shard(micro_model("llama"), [_set()], config, cache)
 
 
-def _start(cache: Path, log: Path, seconds: float, **changes: Any) -> Any:
+def _start(
+    cache: Path, log: Path, seconds: float, hangs_after: float = math.inf, **changes: Any
+) -> Any:
     process = multiprocessing.get_context("fork").Process(
-        target=_work, args=(cache, log, seconds, changes)
+        target=_work, args=(cache, log, seconds, changes, hangs_after)
     )
     process.start()
     return process
@@ -115,23 +124,17 @@ def _computed(log: Path) -> list[int]:
     return [int(line) for line in log.read_text().split()] if log.exists() else []
 
 
-def _kill_when(process: Any, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition() and process.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert process.is_alive(), "it must die in the middle"
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(10)
-
-
 def _partials(cache: Path) -> list[Path]:
     return sorted((cache / "scores").glob("*.partial.safetensors"))
 
 
 def _killed(cache: Path, log: Path, **changes: Any) -> None:
     """A process that was killed after its second partial sums."""
-    process = _start(cache, log, 0.3, checkpoint_seconds=0, **changes)
-    _kill_when(process, lambda: bool(_partials(cache)) and len(_computed(log)) > 4)
+    process = _start(cache, log, 0, hangs_after=4, checkpoint_seconds=0, **changes)
+    until("work that is not finished", lambda: len(_computed(log)) > 4)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(PATIENCE)
+    assert process.exitcode == -signal.SIGKILL, "it must die in the middle"
     assert len(_partials(cache)) == 1
 
 
@@ -173,7 +176,7 @@ def test_two_processes_at_once_compute_once(tmp_path: Path, expected: Scores) ->
     cache, log = tmp_path / "cache", tmp_path / "log"
     workers = [_start(cache, log, 0.1) for _ in range(2)]
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
         assert worker.exitcode == 0
     assert sorted(_computed(log)) == list(range(len(TEXTS)))
     assert _same(_slow(cache, log)[0], expected)
@@ -186,7 +189,7 @@ def test_shards_in_processes_merge_to_one_run(tmp_path: Path, expected: Scores) 
     cache, log = tmp_path / "cache", tmp_path / "log"
     workers = [_start(cache, log, 0.05, shards=4, shard=shard) for shard in range(3)]
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
         assert worker.exitcode == 0
     assert sorted(_computed(log)) == [i for i in range(len(TEXTS)) if i % 4 != 3]
     model = micro_model("llama")

@@ -12,7 +12,7 @@ from tests import hub_data
 from tests.hub_data import C4, TOXICITY, WIKITEXT
 from tests.hub_reads import ask
 from tests.hub_server import GOOD_TOKEN, POOR_TOKEN, Fault, hub_server
-from tests.runs import environment
+from tests.runs import PATIENCE, environment
 
 REPOSITORY = Path(__file__).parent.parent
 SEQUENCES = {"samples": 16, "seq_len": 96, "buffer": 100}
@@ -98,7 +98,7 @@ def test_the_library_fetches_what_a_plain_loop_over_it_gives(fetched):
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=True,
     )
     expected = json.loads(done.stdout.splitlines()[-1])
@@ -127,22 +127,22 @@ def test_a_second_time_nothing_is_downloaded_and_offline_nothing_asked(fetched, 
         )
         offline = ask(stopped, home, *DATA, *missing, HF_HUB_OFFLINE="1")
     assert offline.found[: len(DATA)] == answers.found and not offline.stderr
-    for message, seconds in list(zip(offline.found, offline.seconds, strict=True))[len(DATA) :]:
+    for message, pauses in list(zip(offline.found, offline.pauses, strict=True))[len(DATA) :]:
         assert "HF_HUB_OFFLINE=1" in message and "run stage=prefetch" in message
-        assert "\n" not in message and seconds < 10
+        assert "\n" not in message and pauses < 10
 
 
 @pytest.mark.slow
-def test_without_a_network_the_cache_serves_or_it_fails_within_seconds(fetched, root):
+def test_without_a_network_the_cache_serves_or_it_fails_without_long_pauses(fetched, root):
     answers, home, _ = fetched
     fresh = [(kind, more, {**options, "cache": "fresh"}) for kind, more, options in DATA]
     with hub_server(root) as stopped:
         stopped.close()
         kept = ask(stopped, home, *DATA, *fresh)
     assert kept.found[: len(DATA)] == answers.found
-    for message, seconds in list(zip(kept.found, kept.seconds, strict=True))[len(DATA) :]:
+    for message, pauses in list(zip(kept.found, kept.pauses, strict=True))[len(DATA) :]:
         assert "no answer from the hub" in message and "run stage=prefetch" in message
-        assert "\n" not in message and seconds < 10
+        assert "\n" not in message and pauses < 10
 
 
 @pytest.mark.slow
@@ -171,7 +171,7 @@ def test_what_the_hub_refuses_is_told_in_one_line(root, tmp_path):
     ]
     good = texts_of("odd/gated", {"token": GOOD_TOKEN, "cache": "good"})
     with hub_server(root, faults) as server:
-        told = ask(server, tmp_path / "home", *(part for part, _ in parts), good, sleepless=True)
+        told = ask(server, tmp_path / "home", *(part for part, _ in parts), good)
     *messages, found = told.found
     for message, (part, beginning) in zip(messages, parts, strict=True):
         assert isinstance(message, str) and beginning in message, (part, message)
@@ -192,7 +192,7 @@ def test_broken_downloads_are_made_good_or_refused_and_slow_ones_wait(root, tmp_
     }
     parts = [texts_of(f"odd/{name}") for name in ("once", "always", "slow")]
     with hub_server(root, faults) as server:
-        once, always, slow = ask(server, tmp_path, *parts, sleepless=True).found
+        once, always, slow = ask(server, tmp_path, *parts).found
         assert once == ["a b c"] * 3 and slow == ["a b c"] * 40_000
         assert always.startswith("data set odd/always: the download broke off")
         server.faults.clear()  # the hub recovers

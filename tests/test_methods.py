@@ -9,6 +9,8 @@ from hydra.utils import get_method
 
 from sparc.attribution import attribute
 from sparc.attribution.accumulate import accumulate
+from sparc.attribution.forward import without_padding
+from sparc.batching import pad_left
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
 from sparc.models.model import Model
@@ -70,6 +72,21 @@ def test_activation(name: str) -> None:
     ]
     expected = torch.stack(means).mean(0)
     assert relative_error(_scores(model, "activation", SAMPLES), expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["activation", "wanda"])
+def test_padding_counts_for_nothing_even_where_it_is_not_finite(name: str) -> None:
+    """Hidden neurons of the last layer at padded tokens reach no explained token."""
+    model = micro_model("llama")
+    batch = pad_left(SAMPLES, 0, torch.device("cpu"), [0, 1, 2, 3])
+    padded = (batch.attention_mask == 0)[:, :, None]
+    down = model.blocks[-1].down
+    config = _config(name, projection="down")
+    with get_method(config._target_)(model, config) as method:
+        expected = method.statistic(batch)
+        down.register_forward_pre_hook(lambda _module, x: (x[0].masked_fill(padded, torch.inf),))
+        found = method.statistic(batch)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("part", ["up", "down"])
@@ -205,13 +222,48 @@ def test_every_target_with_every_method_of_gradients() -> None:
             assert _scores(model, name, SAMPLES, target=chosen, steps=2).isfinite().all()
 
 
-def test_bfloat16_is_added_up_in_float32() -> None:
+@pytest.mark.parametrize("reduction", ["signed", "abs_weight"])
+def test_bfloat16_is_added_up_in_float32(reduction: str) -> None:
+    """Against float64 sums of the very values and gradients that the bfloat16 model computed."""
     model = micro_model("llama")
-    exact = _scores(model, "lrp", SAMPLES)
     model.network.to(torch.bfloat16)
-    found = _scores(model, "lrp", SAMPLES)
-    assert found.dtype == torch.float64
-    assert relative_error(found, exact) < 0.1
+    config = _config("lrp", reduction=reduction)
+    batch = pad_left(SAMPLES, 0, torch.device("cpu"), [0, 1, 2, 3])
+    seen: list[list[torch.Tensor]] = []  # of each layer input and output of `up`, gradient there
+
+    def keep(_module: Any, inputs: Any, output: torch.Tensor) -> None:
+        layer = [inputs[0].detach(), output.detach()]
+        seen.append(layer)
+        output.register_hook(layer.append)
+
+    for block in model.blocks:
+        block.up.register_forward_hook(keep)
+    with get_method(config._target_)(model, config) as method:
+        found = method.statistic(batch)
+    for block, layer, rows in zip(model.blocks, seen, found, strict=True):
+        assert rows.dtype == torch.float32 and {each.dtype for each in layer} == {torch.bfloat16}
+        x, value, gradient = (without_padding(each, batch).double() for each in layer)
+        if reduction == "signed":
+            exact, size = ((value * gradient).sum(1), (value * gradient).abs().sum(1))
+            terms = value.shape[1]
+        else:
+            weight, product = block.up.weight.double(), "bto,bti->boi"
+            exact = (torch.einsum(product, gradient, x) * weight).abs().sum(2)
+            size = (torch.einsum(product, gradient.abs(), x.abs()) * weight.abs()).sum(2)
+            terms = sum(x.shape[1:])
+        # however they are ordered: each addition errs by at most half a step of the format
+        bound = terms * torch.finfo(torch.float32).eps * size
+        assert bool(((rows.double() - exact).abs() <= bound).all())
+
+
+def test_samples_are_added_up_in_float64() -> None:
+    ones = [2.0**26, 1.0, 1.0, 1.0]  # float32 forgets the ones, bfloat16 all the more
+
+    def statistic(batch: Any) -> list[torch.Tensor]:
+        return [torch.tensor([[ones[row]] for row in batch.rows])]
+
+    sums = accumulate(micro_model("llama"), statistic, SAMPLES, _config("gradient"))
+    assert sums.totals.tolist() == [[2.0**26 + 3]]
 
 
 def test_a_model_without_gate_is_told_so() -> None:

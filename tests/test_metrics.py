@@ -1,13 +1,13 @@
 """Metrics against direct computations, and the tree of the results."""
 
 import json
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sparc.evaluation.metrics import metrics, perplexity, toxicity, tree, values
+from sparc.evaluation.resampling import _bootstrap_weights, _rotations
 from sparc.evaluation.statistics import change, difference
 
 
@@ -64,6 +64,12 @@ def test_empty_completions_are_not_zeros():
     assert {m.value for m in toxicity(np.zeros((0, 2)), 0.5).values()} == {None}
 
 
+def test_a_score_of_exactly_the_threshold_counts():
+    scores = np.array([[0.7, 0.0], [0.0, 0.5]])
+    assert toxicity(scores, 0.7)["rate"].value == 1 / 4
+    assert toxicity(scores, 0.7)["probability"].value == 1  # its own threshold is 0.5
+
+
 def test_perplexity_counts_tokens_and_not_windows():
     text = SimpleNamespace(nll=np.array([10.0, 60.0]), tokens=np.array([10, 20]))
     assert perplexity(text).value == pytest.approx(np.exp(70 / 30))
@@ -116,10 +122,12 @@ def test_perplexity_interval_covers_a_planted_rise():
     assert 0.91 <= np.mean(inside) <= 0.99
 
 
-def test_a_whole_evaluation_is_compared_in_seconds():
+def test_all_metrics_of_an_evaluation_share_their_resamples():
+    """Drawing them costs more than using them."""
+    _bootstrap_weights.cache_clear()
+    _rotations.cache_clear()
     arms = [found(measurement(seed)) for seed in range(8)]
     baseline, pruned, oracle, *draws = arms
-    start = time.process_time()
     leaves = [
         leaf
         for path, base in baseline.items()
@@ -131,5 +139,6 @@ def test_a_whole_evaluation_is_compared_in_seconds():
             difference(base, pruned[path], others, seed=0),
         )
     ]
-    assert time.process_time() - start < 10
+    assert _bootstrap_weights.cache_info().misses == 2  # prompts and windows
+    assert _rotations.cache_info().misses == 2 * 2  # each with one other arm and with five draws
     json.dumps(leaves, allow_nan=False)

@@ -182,7 +182,6 @@ def test_a_fault_is_named_with_a_line_of_advice(checked: dict[str, Ended], name:
     assert ended.failed() == [planted.check], ended.stdout
     assert planted.advice in ended.advice(planted.check)
     assert ended.stderr == ""
-    assert ended.seconds < 15
 
 
 @pytest.mark.slow

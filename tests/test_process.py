@@ -10,14 +10,13 @@ import pytest
 from sparc import process
 
 FAULTS = """
-import resource, sys, torch
+import resource, sys
 from sparc.process import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-for repeat in range(22):
-    if repeat == 2:  # the memory is there now
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [torch.empty(6 * 2**20, dtype=torch.uint8).fill_(1) for _ in range(8)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    blocks = [b"x" * (6 * 2**20) for _ in range(8)]
     del blocks
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -31,7 +30,7 @@ def test_freed_memory_is_used_again() -> None:
             [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
         )
         faults[how] = int(done.stdout)
-    assert faults["kept"] < faults["given back"] / 2
+    assert faults["kept"] < faults["given back"] / 10  # once instead of twenty times
 
 
 def test_threads_that_slurm_gave(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,30 @@ def test_removal_is_undone_bit_for_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_row_column_and_biases_of_a_removed_neuron_are_zero(name: str) -> None:
+    """In the weights themselves, as a saved model has them, and nothing else is touched."""
+    model = micro_model(name)
+    expected, (up, gate, down) = _weights(model), _mlp_names(model, layer=1)
+    for part, axis in ((up, 0), (gate, 0), (down, 1)):
+        if part is not None:
+            weight = expected[f"{part}.weight"]
+            (weight.T if model.family.transposed else weight).select(axis, 7).zero_()
+    for part in (up, gate):
+        if f"{part}.bias" in expected:
+            expected[f"{part}.bias"][7] = 0
+    with removed(model, [(1, 7)]):
+        found = _weights(model)
+    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
+
+
+def _mlp_names(model: Model, layer: int) -> list[str | None]:
+    """Names of the linear modules up, gate and down of a layer."""
+    names = {id(module): name for name, module in model.network.named_modules()}
+    block = model.blocks[layer]
+    return [names.get(id(module)) for module in (block.up, block.gate, block.down)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_all_neurons_of_a_layer_leave_only_the_down_bias(name: str) -> None:
     model = micro_model(name)
     seen: list[torch.Tensor] = []

@@ -31,7 +31,7 @@ def test_command_of_the_readme(command: str, tmp_path: Path) -> None:
     flags = [word for word in words if word.startswith("-")]
     overrides = [word for word in words if not word.startswith("-")]
     reduced = [q for q in QUICK if q not in overrides]
-    done = sparc(*flags, *reduced, *overrides, home=tmp_path, timeout=600)
+    done = sparc(*flags, *reduced, *overrides, home=tmp_path)
     assert done.returncode == 0, done.stderr
     found = [results_of(path.parent) for path in (tmp_path / "outputs").rglob("results.json")]
     assert found and all(results["status"] == "ok" for results in found)

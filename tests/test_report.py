@@ -16,6 +16,7 @@ from sparc.report.completions import prompt_means, table
 from sparc.report.plain import visible
 from sparc.storage.artifacts import write_json, write_text
 from tests.report_run import make_run
+from tests.runs import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_the_same_run_gives_the_same_bytes_and_can_be_written(page, run, tmp_pat
 
 def test_rendering_does_not_load_torch():
     code = "import sys, sparc.report; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE).returncode == 0
 
 
 def test_parts_that_a_run_does_not_have_are_left_out(run, tmp_path):

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from sparc.provenance import Stages
 from sparc.track import exit_code
 from sparc.tracking.records import summary
 from tests.composed import composed
-from tests.runs import QUICK, environment, results_of, run_folders, sparc
+from tests.runs import PATIENCE, QUICK, environment, results_of, run_folders, sparc, until_in
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
@@ -88,12 +87,10 @@ def test_a_stopped_run_says_so(stop: signal.Signals, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("outputs/runs/*/neurons.json")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+    chosen = "outputs/runs/*/neurons.json"
+    until_in(process, "neurons are chosen", lambda: list(tmp_path.glob(chosen)))
     process.send_signal(stop)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in errors and "interrupted" in errors
     (folder,) = run_folders(tmp_path)

@@ -131,6 +131,18 @@ def test_permutation_p_is_exact():
     assert leaf["absolute"] == pytest.approx(-0.72)
 
 
+def test_no_p_value_is_below_one_in_the_resamples_and_the_observation():
+    """Every unit falls by nearly as much: no other assignment of 80 signs is as extreme."""
+    rng = np.random.default_rng(0)
+    before, after, *draws = (
+        mean(level + 0.01 * rng.random((80, 4))) for level in (0.9, 0.1, 0.9, 0.9)
+    )
+    assert change(before, [after], seed=0, resamples=99)["p_value"] == 1 / 100
+    assert difference(before, after, draws, seed=0, resamples=99)["p_value"] == 1 / 100
+    same, gone = mean(np.ones((80, 1))), mean(np.zeros((80, 1)))
+    assert difference(same, gone, [same, same], seed=0, resamples=99)["p_value"] == 1 / 100
+
+
 def test_no_behaviour_left_is_not_certainty():
     before = np.where(np.arange(80)[:, None] % 2 == 0, 1.0, 0.0)
     leaf = change(mean(before), [mean(np.zeros((80, 1)))], seed=0)

@@ -22,6 +22,7 @@ from sparc.sweeps.recommending import recommendations
 from sparc.sweeps.rows import as_csv, sorted_rows
 from sparc.sweeps.summary import read_sweep
 from tests.report_run import HOSTILE, make_run
+from tests.runs import PATIENCE
 from tests.sweep_run import (
     AMOUNTS,
     FORMULA,
@@ -258,7 +259,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, make, words):
         [sys.executable, "-m", "sparc.sweep", str(tmp_path / "it")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2 and done.stdout == ""
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1

@@ -5,12 +5,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.runs import QUICK, environment, results_of, sparc
+from tests.runs import PATIENCE, QUICK, environment, results_of, sparc, until_in
 
 SWEEP = ("-m", *QUICK, "evaluation.random_draws=1", "pruning.num_neurons=4")
 
@@ -23,7 +22,7 @@ def _summary(folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         cwd=Path(__file__).parent.parent,
     )
@@ -116,12 +115,10 @@ def test_an_interrupted_sweep_stays_as_it_is(home: Path, tmp_path: Path) -> None
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("sweeps/*/*seed=1/neurons.json")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+    second = "sweeps/*/*seed=1/neurons.json"
+    until_in(process, "the second job", lambda: list(tmp_path.glob(second)))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "Traceback" not in errors
     assert "python -m sparc.sweep" in errors
     (folder,) = (tmp_path / "sweeps").iterdir()

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from sparc.sweeps.launching import PLANNING
 from sparc.sweeps.resuming import plan
 from sparc.sweeps.slurm import count_gpus
 from sparc.sweeps.submitted import Submission, fates, read_submitted, write_submitted
-from tests.runs import environment
+from tests.runs import PATIENCE, environment, until
 from tests.sweep_run import make_sweep
 
 
@@ -98,12 +97,13 @@ def test_of_two_commands_at_once_one_submits_and_both_wait(tmp_path: Path) -> No
         both[_until_said(logs, what)]
         for what in ("submitted 2 jobs as Slurm job 7", "2 of 2 jobs still run: waiting for them")
     )
-    time.sleep(1)  # both are past these words
+    asked = _calls(bin_).count("squeue")  # both are past these words when they have asked again
+    until("more questions", lambda: _calls(bin_).count("squeue") >= asked + 3)
     submits.send_signal(signal.SIGINT)
-    assert submits.wait(60) == 130
+    assert submits.wait(PATIENCE) == 130
     assert "`scancel 7` ends them" in logs[both.index(submits)].read_text()
     (bin_ / "go").unlink()
-    assert waits.wait(60) == 1
+    assert waits.wait(PATIENCE) == 1
     assert logs[both.index(waits)].read_text().count("missing: ") == 2
     calls = _calls(bin_)
     assert calls.count("sbatch") == 1
@@ -114,10 +114,7 @@ def test_of_two_commands_at_once_one_submits_and_both_wait(tmp_path: Path) -> No
 
 def _until_said(logs: list[Path], what: str) -> int:
     """Which of `logs` holds `what`, once one does."""
-    deadline = time.monotonic() + 120
-    while not any(what in log.read_text() for log in logs):
-        assert time.monotonic() < deadline, [log.read_text() for log in logs]
-        time.sleep(0.1)
+    until(what, lambda: any(what in log.read_text() for log in logs))
     return [what in log.read_text() for log in logs].index(True)
 
 

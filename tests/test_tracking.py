@@ -4,13 +4,12 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.runs import environment, results_of, run_folders, sparc
+from tests.runs import PATIENCE, environment, results_of, run_folders, sparc
 from tests.wandb_files import Recorded, recorded
 from tests.wandb_server import Manner, wandb_server
 
@@ -53,15 +52,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def untracked(home: Path) -> tuple[dict[str, Any], float]:
-    """The results without tracking, and the seconds that a run with a full cache takes."""
-    for _ in range(2):
-        started = time.monotonic()
-        done = sparc(*SMALLEST, home=home, **SECRETS)
-        assert done.returncode == 0, done.stderr
-    seconds, folder = time.monotonic() - started, run_folders(home)[-1]
+def untracked(home: Path) -> dict[str, Any]:
+    """The results without tracking."""
+    done = sparc(*SMALLEST, home=home, **SECRETS)
+    assert done.returncode == 0, done.stderr
+    (folder,) = run_folders(home)
     assert not (folder / "wandb").exists()
-    return results_of(folder), seconds
+    return results_of(folder)
 
 
 def test_a_sweep_is_one_group_of_separate_runs(tmp_path: Path) -> None:
@@ -113,24 +110,18 @@ def test_a_sweep_is_one_group_of_separate_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("manner", ["refuse", "hang", "drop"])
-def test_an_outage_costs_no_result(
-    manner: Manner, home: Path, untracked: tuple[dict[str, Any], float]
-) -> None:
-    expected, seconds = untracked
-    with wandb_server(manner) as (address, asked):
-        started = time.monotonic()
+def test_an_outage_costs_no_result(manner: Manner, home: Path, untracked: dict[str, Any]) -> None:
+    with wandb_server(manner) as (address, asked):  # until it is closed it misbehaves
         done = sparc(
             *SMALLEST, "tracking=wandb", "tracking.mode=online", home=home,
             **SECRETS, WANDB_BASE_URL=address,
         )  # fmt: skip
-        took = time.monotonic() - started
     assert done.returncode == 0, done.stderr
     assert asked
-    assert took < seconds + 30
     folder = run_folders(home)[-1]
     results = results_of(folder)
     for part in ("status", "baseline", "pruned", "change", "control", "verdict", "selection"):
-        assert results[part] == expected[part]
+        assert results[part] == untracked[part]
     assert (folder / "report.html").is_file() and (folder / "completions.jsonl").is_file()
     told = [line for line in done.stderr.splitlines() if "wandb sync" in line]
     assert len(told) == 1 and "Traceback" not in done.stderr
@@ -146,18 +137,16 @@ def test_an_outage_costs_no_result(
     _assert_private(home)
 
 
-def test_no_key_costs_no_result(home: Path, untracked: tuple[dict[str, Any], float]) -> None:
+def test_no_key_costs_no_result(home: Path, untracked: dict[str, Any]) -> None:
     done = sparc(*SMALLEST, "tracking=wandb", "tracking.mode=online", home=home)
     assert done.returncode == 0
     (told,) = [line for line in done.stderr.splitlines() if "W&B" in line]
     assert "api_key" in told.lower() or "api key" in told.lower()
     assert "wandb sync" in told
-    assert results_of(run_folders(home)[-1])["change"] == untracked[0]["change"]
+    assert results_of(run_folders(home)[-1])["change"] == untracked["change"]
 
 
-def test_finished_runs_are_logged_after_the_fact(
-    home: Path, untracked: tuple[dict[str, Any], float]
-) -> None:
+def test_finished_runs_are_logged_after_the_fact(home: Path, untracked: dict[str, Any]) -> None:
     folder = next(f for f in run_folders(home) if not (f / "wandb").exists())
     before = (folder / "results.json").read_bytes()
     bad = home / "bad"
@@ -166,7 +155,7 @@ def test_finished_runs_are_logged_after_the_fact(
     command = [sys.executable, "-m", "sparc.track", str(bad), str(folder), "--mode", "offline"]
     done = subprocess.run(
         [*command, "--completions"], cwd=home, env=environment(home, **SECRETS),
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 1 and f"{bad / 'results.json'}: not JSON" in done.stderr
     assert (folder / "results.json").read_bytes() == before

@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,10 @@ import pytest
 
 from sparc.sweeps.naming import job_folder
 from sparc.sweeps.submitted import SUBMITTED
-from tests.runs import environment
+from tests.runs import PATIENCE, environment, until
 
 HERE = Path(__file__).parent
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd")
-PATIENCE = 300.0  # seconds, for machines with little time for us
 # Enough to see a job go through every part of the pipeline; a file, so that names stay short.
 TINY = """\
 # @package _global_
@@ -48,15 +46,6 @@ ON_SLURM = (
 )
 
 
-def until(what: str, true: Callable[[], Any], patience: float = PATIENCE) -> Any:
-    """Wait until `true()` is, and return what it gives."""
-    deadline = time.monotonic() + patience
-    while not (value := true()):
-        assert time.monotonic() < deadline, f"waited {patience:g} s in vain: {what}"
-        time.sleep(0.2)
-    return value
-
-
 @dataclass(frozen=True)
 class Cluster:
     """A running Slurm: two nodes of three CPUs and two make-believe GPUs; SLURM_CONF is `conf`."""
@@ -71,7 +60,7 @@ class Cluster:
         """What a command of Slurm prints."""
         env = {**os.environ, "SLURM_CONF": str(self.conf)}
         done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=60, check=True
+            command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=True
         )
         return done.stdout.strip()
 
@@ -126,7 +115,7 @@ class Cluster:
         path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
         program = shutil.which("slurmd", path=path) or "slurmd"
         env = {**os.environ, "SLURM_CONF": str(self.conf)}
-        subprocess.run([program, "-N", node], env=env, check=True, timeout=60)
+        subprocess.run([program, "-N", node], env=env, check=True, timeout=PATIENCE)
 
 
 def _lacking() -> str | None:
@@ -159,7 +148,7 @@ def slurm() -> Iterator[Cluster]:
         assert up.returncode == 0, up.stderr
         yield Cluster(folder)
     finally:
-        subprocess.run([HERE / "slurm-down"], env=env, check=False, timeout=120)
+        subprocess.run([HERE / "slurm-down"], env=env, check=False, timeout=PATIENCE)
         shutil.rmtree(folder, ignore_errors=True)
         folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
 

@@ -127,9 +127,7 @@ def test_the_same_command_again_completes_a_sweep_that_went_wrong(
         ids = {sweep.id(*job) for job in slow}
         killed = _holder(tmp_path / "cache", ids)
         cluster.ask("scancel", "--signal=KILL", killed)
-        began = time.monotonic()
         heir = _holder(tmp_path / "cache", ids - {killed})
-        assert time.monotonic() - began < 60
         cluster.preempt(heir)
         until("the blocked job to wait", lambda: lines(sweep.folder, "waiting for job"))
         cluster.lose_node(sweep.id(*blocked))

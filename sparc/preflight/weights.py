@@ -121,11 +121,12 @@ def tokenizer_of(config: ModelConfig) -> Any:
 
 
 def _in_folder(source: str, folder: Path, where: str) -> Found:
+    architecture = _architecture(folder, where)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     weights = [name for name in needed(sizes) if name.endswith((".safetensors", ".bin"))]
     if not weights:
         raise UserError(f"{where}: no weights there (model.safetensors); give another model")
-    return Found(source, _architecture(folder, where), sum(sizes[name] for name in weights), 0)
+    return Found(source, architecture, sum(sizes[name] for name in weights), 0)
 
 
 def _architecture(folder: Path, where: str) -> Any:

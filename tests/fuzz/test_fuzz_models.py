@@ -25,8 +25,27 @@ from tests.stand_ins import FAMILIES, stand_in
 TOKENS = torch.arange(4, 40)[None]
 TEXT = "Tom was angry ."
 JUNK = st.sampled_from(
-    [None, True, -1, 0, 1, 3, 7, 2**31, 10**30, 0.5, -1e300, "", "x", "a/b", "../x", "é\x1b[2J"]
-    + [[], {}, [[]], {"": "a/b"}, ["a/b--m.M"], {"type": "BPE"}, "llama", "sdpa", "</s>", "<unk>"]
+    (
+        *(
+            None,
+            True,
+            -1,
+            0,
+            1,
+            3,
+            7,
+            2**31,
+            10**30,
+            0.5,
+            -1e300,
+            "",
+            "x",
+            "a/b",
+            "../x",
+            "é\x1b[2J",
+        ),
+        *([], {}, [[]], {"": "a/b"}, ["a/b--m.M"], {"type": "BPE"}, "llama", "sdpa", "<unk>"),
+    )
 )
 HOSTILE = st.fixed_dictionaries(
     {},
@@ -89,7 +108,7 @@ def _text_change(draw: Any, family: str) -> Change:
 
 @st.composite
 def _weight_change(draw: Any, family: str) -> Change:
-    """The weights: cut, renamed, reshaped, left out, not finite, behind an index or a strange file."""
+    """The weights: cut, renamed, reshaped, left out, not finite, behind an index, or no file."""
     whole = (stand_in(family) / "model.safetensors").read_bytes()
     kind = draw(st.sampled_from(["cut", "flip", "tensor", "index", "pipe", "link", "folder"]))
     at = draw(st.integers(0, 4000))
@@ -97,8 +116,10 @@ def _weight_change(draw: Any, family: str) -> Change:
     how = draw(st.sampled_from(["rename", "reshape", "drop", "nan", "integers"]))
     index = draw(
         st.sampled_from(
-            [5, {}, {"weight_map": 5}, {"weight_map": {"x": "model-1.safetensors"}}]
-            + [{"weight_map": {"x": 5}}, {"weight_map": {"x": "nothing"}, "metadata": []}]
+            (
+                *(5, {}, {"weight_map": 5}, {"weight_map": {"x": "model-1.safetensors"}}),
+                *({"weight_map": {"x": 5}}, {"weight_map": {"x": "nothing"}, "metadata": []}),
+            )
         )
     )
 

@@ -7,6 +7,7 @@ oracle are measured exactly as the pruned model is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sparc.evaluation.scorers import Scorer
 from sparc.evaluation.verdict import verdict
 from sparc.means import means_of, scorers_of
 from sparc.models.model import Model, load_model
+from sparc.models.tokenizing import refuse_lost
 from sparc.provenance import Stages
 from sparc.pruning.from_file import read_selection, refuse_other_model
 from sparc.pruning.localisation import localisation
@@ -90,6 +92,8 @@ def run(
             known_tasks(config.evaluation.lm_eval)
     with stages.stage("references"):
         dataset = fitted(dataset, means_of(config, model, dataset, scorers, stages))
+        path = f"model.path={config.model.path}"
+        refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
         if config.stage != "attribute":
             refuse_too_long(dataset.prompts, model, config.evaluation.sampling.max_new_tokens)
         references = [] if _is_given(config) else reference_sets(model, dataset, config.dataset)

@@ -6,8 +6,8 @@ from pathlib import Path
 from sparc.config import Config, PruningConfig
 from sparc.locations import model_folder
 from sparc.models.families import family, neuron_grid
+from sparc.models.folders import read_config
 from sparc.runs.folder import neurons_file, read_neurons
-from sparc.storage.artifacts import read_json
 
 RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 
@@ -29,14 +29,11 @@ def pruning_complaints(config: Config) -> Iterator[str]:
         yield f"pruning.curve={pruning.curve}: must not hold negative numbers"
     if pruning.curve and pruning.method == "from_file":
         yield "pruning.curve: a saved selection is one amount; leave pruning.curve out"
-    file = Path(model_folder(config.model.path)) / "config.json"
-    if not file.is_file():
+    folder = Path(model_folder(config.model.path))
+    if not folder.is_dir():  # a hub id
         return
-    stated = read_json(file)
-    if not isinstance(stated, dict):
-        yield f"model.path={config.model.path}: its config.json is not readable JSON"
-        return
-    row, grid = family(stated.get("model_type", "?")), neuron_grid(stated)
+    stated = read_config(folder, f"model.path={config.model.path}")
+    row, grid = family(stated["model_type"]), neuron_grid(stated)
     if config.attribution.projection == "gate" and row.gate is None:
         yield "attribution.projection=gate: this model's MLP has no gate; use projection=up"
     if grid is not None:

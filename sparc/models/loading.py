@@ -10,13 +10,16 @@ from typing import Any
 
 import torch
 from accelerate.utils import get_max_memory
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
 from sparc.hub import explained, model_is_local, quiet
 from sparc.models.families import Family, family
 from sparc.models.fingerprint import folder_fingerprint, hub_fingerprint, weight_files
+from sparc.models.folders import read_config
+from sparc.models.tokenizing import load_tokenizer
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +66,12 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
 def _load(
     config: ModelConfig, source: str, target: torch.device, options: Mapping[str, Any]
 ) -> Parts:
-    architecture = AutoConfig.from_pretrained(source, **options)
-    row = family(architecture.model_type)
-    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    where = f"model.path={config.path}"
+    architecture = read_architecture(source, options, where)
+    if Path(source).is_dir():
+        refuse_too_large(empty(architecture, config), Path(source), where)
+    tokenizer = load_tokenizer(source, options, where)
+    fit_vocabulary(tokenizer, architecture.vocab_size, where)
     placement: dict[str, Any] = {}
     if config.device_map:
         placement["device_map"] = config.device_map
@@ -82,15 +88,88 @@ def _load(
     )
     network, loaded = both
     for complaint in unfit_weights(loaded, architecture.num_hidden_layers):
-        raise UserError(f"model.path={config.path}: {complaint}")
+        raise UserError(f"{where}: {complaint}")
     if not config.device_map:
         network = network.to(target)
     network.eval().requires_grad_(False)
+    refuse_not_finite(network, f"{where}, model.dtype={config.dtype}")
     if Path(source).is_dir():
-        fingerprint = folder_fingerprint(Path(source), f"model.path={config.path}")
+        fingerprint = folder_fingerprint(Path(source), where)
     else:
         fingerprint = hub_fingerprint(source, config.revision, architecture)
-    return Parts(network, tokenizer, row, fingerprint)
+    return Parts(network, tokenizer, family(architecture.model_type), fingerprint)
+
+
+def read_architecture(source: str, options: Mapping[str, Any], where: str) -> Any:
+    """The library's configuration of a folder or hub id, after a look at what config.json says.
+
+    options: revision, trust_remote_code and local_files_only. Raises UserError for a model that
+    cannot work here.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        read_config(folder, where)
+        return AutoConfig.from_pretrained(source, **options)
+    keys = ("revision", "local_files_only")
+    file: Any = cached_file(source, "config.json", **{key: options[key] for key in keys})
+    read_config(Path(file).parent, where)
+    return AutoConfig.from_pretrained(
+        source, _commit_hash=extract_commit_hash(file, None), **options
+    )
+
+
+def empty(architecture: Any, config: ModelConfig) -> Any:
+    """The network on torch's meta device: modules, shapes and dtype, and no numbers."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            architecture,
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attn_implementation,
+        )
+
+
+def refuse_too_large(network: Any, folder: Path, where: str) -> None:
+    """Raise UserError where a folder's weight files cannot hold so many parameters.
+
+    Each takes two bytes and more there, so that one a byte is generous. What is missing would be
+    made up in memory before anyone could see that it is.
+    """
+    files = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".bin")]
+    stored = sum(path.stat().st_size for path in files)
+    parameters = sum(value.numel() for value in network.parameters())
+    if files and parameters > stored:
+        raise UserError(
+            f"{where}: config.json does not fit the weights: it describes {parameters} parameters, "
+            f"and all weight files together have {stored} bytes"
+        )
+
+
+def fit_vocabulary(tokenizer: Any, rows: int, where: str) -> None:
+    """Forget a padding token that the model has no embedding for; any other serves as well.
+
+    rows: of the model's embeddings. Raises UserError where other special tokens have none.
+    """
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token = None
+    used = [*tokenizer("")["input_ids"], tokenizer.eos_token_id or 0]
+    if max(used) >= rows:
+        token = tokenizer.convert_ids_to_tokens(max(used))
+        raise UserError(
+            f"{where}: its tokenizer's special token {token!r} is number {max(used)}, and the "
+            f"model has {rows} embeddings: name one of its vocabulary in its tokenizer_config.json"
+        )
+
+
+def refuse_not_finite(network: Any, where: str) -> None:
+    """Raise UserError that names the first weight with NaN or infinity, as float16 makes of large
+    numbers; weights that accelerate keeps elsewhere are not looked at."""
+    here = {k: v for k, v in network.named_parameters() if v.device.type != "meta"}
+    for name, value in here.items():
+        if not all(torch.isfinite(end) for end in torch.aminmax(value)):
+            raise UserError(
+                f"{where}: {name} holds numbers that are not finite: use model.dtype=bfloat16 or "
+                "float32, or another copy of the weights"
+            )
 
 
 def unfit_weights(loaded: Mapping[str, Any], layers: int) -> Iterable[str]:

@@ -1,6 +1,5 @@
 """Loading a causal language model and finding its MLP neurons."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from sparc.errors import UserError
 from sparc.locations import model_folder
 from sparc.models.families import Family, family
 from sparc.models.fingerprint import memory_fingerprint
+from sparc.models.folders import planted_neurons
 from sparc.models.loading import Parts, load_parts
 
 
@@ -136,15 +136,6 @@ def blocks_of(network: Any, row: Family) -> tuple[Block, ...]:
     return tuple(block(layer) for layer in network.get_submodule(row.layers))
 
 
-def _planted(source: str) -> tuple[tuple[int, int], ...] | None:
-    """The neurons a behaviour was planted into, where the model folder says so."""
-    path = Path(source) / "planted_neurons.json"
-    if not path.is_file():
-        return None
-    neurons = json.loads(path.read_text())["neurons"]
-    return tuple((int(layer), int(index)) for layer, index in neurons)
-
-
 def load_model(config: ModelConfig, device: str) -> Model:
     """Load weights and tokenizer from a local folder or the hub.
 
@@ -173,6 +164,7 @@ def assembled(name: str, source: str, parts: Parts) -> Model:
     """The model made of `parts`, its MLP blocks found."""
     blocks = blocks_of(parts.network, parts.family)
     weight: Any = blocks[0].up.weight
+    neurons = int(weight.shape[1 if parts.family.transposed else 0])
     return Model(
         name=name,
         source=source,
@@ -181,6 +173,6 @@ def assembled(name: str, source: str, parts: Parts) -> Model:
         tokenizer=parts.tokenizer,
         family=parts.family,
         blocks=blocks,
-        neurons_per_layer=int(weight.shape[1 if parts.family.transposed else 0]),
-        planted=_planted(source),
+        neurons_per_layer=neurons,
+        planted=planted_neurons(Path(source), len(blocks), neurons, f"model.path={source}"),
     )

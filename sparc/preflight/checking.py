@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -9,7 +10,9 @@ import torch
 from sparc.config import Config
 from sparc.datasets import Dataset
 from sparc.hub import quiet
+from sparc.models.loading import fit_vocabulary
 from sparc.models.model import choose_device
+from sparc.models.tokenizing import refuse_lost
 from sparc.preflight.cost import amounts
 from sparc.preflight.data import check_data
 from sparc.preflight.disk import disk_row
@@ -41,12 +44,24 @@ def check(config: Config, launcher: Mapping[str, Any], questions: Questions) -> 
 
         data, dataset = check_data(config, questions, tokenizer)
         rows += data
+        with failures(rows, "tokenizer", config.model.path):
+            _check_tokenizer(config, found, tokenizer(), dataset)
         answer = questions.classifier
         rows += check_scorers(config, dataset, answer.result if answer else lambda: True)
         rows += check_tasks(config.evaluation.lm_eval)
     rows += _resources(config, found, dataset, launcher)
     others = (partition_row(launcher), tracking_row(config.tracking))
     return rows + [row for row in others if row is not None]
+
+
+def _check_tokenizer(
+    config: Config, found: Found | None, tokenizer: Any, dataset: Dataset | None
+) -> None:
+    """Raise UserError where the tokenizer, if it is here, loses text or does not fit the model."""
+    if found is not None and tokenizer is not None:
+        where = f"model.path={config.model.path}"
+        fit_vocabulary(tokenizer, found.architecture.vocab_size, where)
+        refuse_lost(chain(*dataset.prompts.values()) if dataset else (), tokenizer, where)
 
 
 def _resources(

@@ -8,13 +8,14 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
 from sparc.hub import explained, is_cached, model_is_local
 from sparc.locations import EMBEDDED, model_folder
-from sparc.models.families import family
+from sparc.models.folders import read_config
+from sparc.models.tokenizing import load_tokenizer
 from sparc.preflight.rows import Row, size
 
 # A model's own files at the root of its repository; not weights of other frameworks.
@@ -111,31 +112,30 @@ def fetch_model(config: ModelConfig) -> Row:
 
 
 def tokenizer_of(config: ModelConfig) -> Any:
-    """The tokenizer of a model that is in a folder or the cache."""
-    return AutoTokenizer.from_pretrained(
-        model_folder(config.path),
-        revision=config.revision,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
+    """The tokenizer of a model that is in a folder or the cache.
+
+    Raises UserError where it loses text.
+    """
+    options = {"revision": config.revision, "trust_remote_code": False, "local_files_only": True}
+    return load_tokenizer(model_folder(config.path), options, f"model.path={config.path}")
 
 
 def _in_folder(source: str, folder: Path, where: str) -> Found:
+    architecture = _architecture(folder, where)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     weights = [name for name in needed(sizes) if name.endswith((".safetensors", ".bin"))]
     if not weights:
         raise UserError(f"{where}: no weights there (model.safetensors); give another model")
-    return Found(source, _architecture(folder, where), sum(sizes[name] for name in weights), 0)
+    return Found(source, architecture, sum(sizes[name] for name in weights), 0)
 
 
 def _architecture(folder: Path, where: str) -> Any:
+    read_config(folder, where)
     try:
-        architecture = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # whatever the library stumbles on
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{where}: its config.json cannot be read: {reason}") from error
-    family(architecture.model_type)
-    return architecture
 
 
 def _cached_folder(source: str, revision: str | None) -> Path:

@@ -1,14 +1,14 @@
 """Whether a model has what is to be removed."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparc.checks.values import RESERVED_PRUNING
 from sparc.config import Config, PruningConfig
 from sparc.locations import model_folder
 from sparc.models.families import family, neuron_grid
 from sparc.storage.artifacts import read_json
-
-RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 
 
 def pruning_complaints(config: Config) -> Iterator[str]:
@@ -16,7 +16,7 @@ def pruning_complaints(config: Config) -> Iterator[str]:
     if pruning.method == "from_file":
         if pruning.path is None:
             yield "pruning.path is not set: add pruning.path=, a neurons.json or a run directory"
-        elif not Path(pruning.path).exists():
+        elif not (os.path.isfile(pruning.path) or os.path.isdir(pruning.path)):
             yield f"pruning.path={pruning.path}: no such neurons.json or run directory"
     if pruning.method != "from_file" and pruning.path is not None:
         yield f"pruning.path={pruning.path}: pruning={pruning.method} reads none; use from_file"

@@ -35,6 +35,7 @@ from sparc.sweeps.splitting import split
 OmegaConf.register_new_resolver("job_folder", own_folder, replace=True)
 _log = logging.getLogger(__name__)
 _CHECKED_JOBS = 64  # of a sweep before it starts; every job checks itself again when it runs
+_FETCHED_JOBS = 1000  # of a sweep with stage=prefetch, which looks at all of them
 
 
 def _sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
@@ -53,7 +54,9 @@ def _hydra(overrides: Sequence[str], arguments: argparse.Namespace) -> DictConfi
 def _checked(jobs: Sequence[Sequence[str]], arguments: argparse.Namespace) -> list[Config]:
     """The configurations of the jobs that are looked at before any of them starts."""
     first = typed(composed(jobs[0], arguments))
-    most = None if first.stage == "prefetch" else _CHECKED_JOBS
+    most = _FETCHED_JOBS if first.stage == "prefetch" else _CHECKED_JOBS
+    if first.stage == "prefetch" and len(jobs) > most:
+        raise UserError(f"stage=prefetch looks at every job: at most {most}, not {len(jobs)}")
     configs = [first, *(typed(composed(job, arguments)) for job in islice(jobs, 1, most))]
     if first.stage == "report" and arguments.multirun:
         raise UserError("stage=report renders one run: leave -m out")

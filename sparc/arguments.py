@@ -161,8 +161,8 @@ def _complaints(each: Override, known: Sequence[str], own_groups: bool) -> Itera
         yield f"{said}: no group has another place here; write {key}=..."
     if key in _REFUSED_KEYS:
         yield f"{said}: not for sparc: {_REFUSED_KEYS[key]}"
-    if key in GROUPS or "/" in key:
+    if key in (*GROUPS, "hydra") or "/" in key:
         if each.is_sweep_override() or not isinstance(each.value(), str | dict):
             yield f"{said}: choose one option of the group by its name, {key}=NAME"
-    elif key != "hydra" and not key.startswith("hydra.") and key not in known and not own_groups:
+    elif not key.startswith("hydra.") and key not in known and not own_groups:
         yield no_such_key(key, known)

@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    InterpolationResolutionError,
     MissingMandatoryValue,
     OmegaConfBaseException,
     ValidationError,
@@ -43,7 +44,8 @@ def ending(command: Callable[[], int]) -> int:
     except Exception as error:
         if os.environ.get(FULL_ERROR) == "1" and not isinstance(error, UserError):
             raise
-        _log.info("stopped", exc_info=True)
+        if any(isinstance(each, logging.FileHandler) for each in logging.getLogger().handlers):
+            _log.info("stopped", exc_info=True)
         code, line = _told(error)
         return tell(line, code)
 
@@ -105,7 +107,7 @@ def one_line(error: BaseException) -> str:
         return no_such_key(key, keys(Config))
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} is not set: add {key}=... to the command line"
-    if isinstance(cause, ValidationError):
+    if isinstance(cause, ValidationError | InterpolationResolutionError):
         return f"{key}: {_first_line(cause)}"
     if isinstance(error, MissingConfigException) and not error.options:
         return f"{error.missing_cfg_file}: no such configuration"

@@ -7,6 +7,7 @@ checks of the package. A file that is named need not be there: those are other t
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import os
 import typing
@@ -88,7 +89,7 @@ CHOICES = {
 _COUNT, _NONE_LESS, _SHARE = (1, 2**31 - 1), (0, 2**31 - 1), (0.0, 1.0)
 BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
-        [
+        (
             "dataset.general.samples",
             "dataset.undesired.samples",
             "dataset.general.buffer",
@@ -108,7 +109,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
             "evaluation.lm_eval.limit",
             "evaluation.lm_eval.batch_size",
             "evaluation.batch_tokens",
-        ],
+        ),
         _COUNT,
     ),
     "evaluation.perplexity.max_length": (2, 2**31 - 1),
@@ -323,14 +324,14 @@ def test_a_good_value_is_what_it_was_said_to_be(override: tuple[Key, Any]) -> No
     key, value = override
     if key.name == "name":
         value = value.replace("/", "")
-    code, told, found = outcome([f"{key.name}={written(value)}", *_besides(key.name, value)])
+    code, told, found = outcome([f"{key.name}={written(value)}", *_besides(key.name)])
     assert code == 0, told
     got = value_of(found[0], key.name)
     assert got == value and (isinstance(value, bool) == isinstance(got, bool))
     assert not isinstance(got, float) or math.isfinite(got)
 
 
-def _besides(key: str, value: Any) -> list[str]:
+def _besides(key: str) -> list[str]:
     """What other keys must be for a value to make sense."""
     return {
         "dataset.undesired.mode": ["dataset.general.mode=cut"],
@@ -362,6 +363,6 @@ def test_any_text_ends_in_a_line_or_is_served(arguments: list[str]) -> None:
 
 def test_references_that_multiply_are_refused() -> None:
     keys = ("name", "model.name", "dataset.name", "tracking.project", "dataset.detoxify")
-    chain = [f"{a}={f'${{{b}}}' * 9}" for a, b in zip(keys, keys[1:], strict=False)]
+    chain = [f"{a}={f'${{{b}}}' * 9}" for a, b in itertools.pairwise(keys)]
     refuse(chain)
     assert composing._MOST_INTERPOLATIONS < 36

@@ -104,7 +104,7 @@ MISTAKES = {
     "hydra.searchpath=[file://folder]": "--config-dir",
     "hydra.job.chdir=true": "not for sparc",
     "hydra.sweep.subdir=x -m": "not for sparc",
-    "name=${oc.env:NOT_SET}": "name: ",
+    "name=${oc.env:NOT_SET}": "NOT_SET",
     "name=" + "${model.name}" * 40: "more than 32 references",
     "--resolve": "--resolve: says how --cfg prints",
     "--run --multirun": "not allowed with argument",

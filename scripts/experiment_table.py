@@ -11,7 +11,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from transformers import AutoConfig
 
-from sparc.app import typed
+from sparc.composing import typed
 from sparc.config import Config, register_schema
 from sparc.locations import config_folder
 from sparc.models.model import Model

@@ -11,22 +11,17 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-import hydra
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from sparc.checks import check
+from sparc.arguments import parse, parser, quoted
 from sparc.checks.values import AHEAD
-from sparc.complaints import one_line
+from sparc.complaints import ending
+from sparc.composing import composed, engine, typed
 from sparc.config import Config, content, register_schema
 from sparc.endings import unstarted
 from sparc.errors import UserError
-from sparc.locations import config_folder
 from sparc.process import set_up
 from sparc.reevaluate import with_saved_run
 from sparc.runs import Run
@@ -40,32 +35,7 @@ from sparc.sweeps.splitting import split
 OmegaConf.register_new_resolver("job_folder", own_folder, replace=True)
 _log = logging.getLogger(__name__)
 _CHECKED_JOBS = 64  # of a sweep before it starts; every job checks itself again when it runs
-
-
-def typed(composed: DictConfig) -> Config:
-    """The composed configuration as dataclasses, checked.
-
-    Raises UserError or an exception of OmegaConf for what cannot be.
-    """
-    plain = OmegaConf.to_container(composed, resolve=True)
-    # Merging again refuses keys that were forced in with a plus sign.
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
-    assert isinstance(config, Config)
-    check(config)
-    return config
-
-
-def _composed(
-    overrides: Sequence[str], arguments: argparse.Namespace, *, with_hydra: bool = False
-) -> DictConfig:
-    extra = [f"hydra.searchpath=[file://{arguments.config_dir}]"] if arguments.config_dir else []
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        name = arguments.config_name or "config"
-        return compose(name, [*overrides, *extra], return_hydra_config=with_hydra)
-
-
-def _compose(overrides: Sequence[str], arguments: argparse.Namespace) -> Config:
-    return typed(_composed(overrides, arguments))
+_FETCHED_JOBS = 1000  # of a sweep with stage=prefetch, which looks at all of them
 
 
 def _sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
@@ -77,15 +47,17 @@ def _sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
 
 def _hydra(overrides: Sequence[str], arguments: argparse.Namespace) -> DictConfig:
     """Hydra's own configuration of a job: where a sweep goes and what runs its jobs."""
-    hydra_part: DictConfig = _composed(overrides, arguments, with_hydra=True).hydra
+    hydra_part: DictConfig = composed(overrides, arguments, with_hydra=True).hydra
     return hydra_part
 
 
 def _checked(jobs: Sequence[Sequence[str]], arguments: argparse.Namespace) -> list[Config]:
     """The configurations of the jobs that are looked at before any of them starts."""
-    first = _compose(jobs[0], arguments)
-    most = None if first.stage == "prefetch" else _CHECKED_JOBS
-    configs = [first, *(_compose(job, arguments) for job in islice(jobs, 1, most))]
+    first = typed(composed(jobs[0], arguments))
+    most = _FETCHED_JOBS if first.stage == "prefetch" else _CHECKED_JOBS
+    if first.stage == "prefetch" and len(jobs) > most:
+        raise UserError(f"stage=prefetch looks at every job: at most {most}, not {len(jobs)}")
+    configs = [first, *(typed(composed(job, arguments)) for job in islice(jobs, 1, most))]
     if first.stage == "report" and arguments.multirun:
         raise UserError("stage=report renders one run: leave -m out")
     if first.stage not in ("report", *AHEAD):
@@ -163,14 +135,16 @@ def _job(composed: DictConfig) -> None:
         sys.exit(code)
 
 
-def _launch() -> int:
-    """Let Hydra run the job or the sweep that the command line describes; the exit code."""
-    start = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
+def _launch(overrides: Sequence[str], arguments: argparse.Namespace) -> int:
+    """Let Hydra run the job or the sweep that the overrides describe; the exit code."""
+    mode = RunMode.MULTIRUN if arguments.multirun else RunMode.RUN
     try:
-        start(_job)()
+        with engine(arguments) as hydra, writing(Path()):
+            start = hydra.multirun if arguments.multirun else hydra.run
+            start(arguments.config_name, _job, [*overrides, f"hydra.mode={mode.name}"])
     except KeyboardInterrupt:
         return 130
-    except SystemExit as stop:  # a failed job, or Hydra after an exception that it has shown
+    except SystemExit as stop:  # a failed job, or Slurm did not take the jobs
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
 
@@ -184,11 +158,8 @@ def _conclude(folder: Path, code: int) -> int:
         return code
     from sparc.sweep import conclude
 
-    try:
-        with writing(folder):
-            return conclude(folder) or code
-    except UserError as error:
-        return _complain(str(error))
+    with writing(folder):
+        return conclude(folder) or code
 
 
 def _ahead(configs: Sequence[Config], arguments: argparse.Namespace) -> int:
@@ -203,51 +174,55 @@ def _ahead(configs: Sequence[Config], arguments: argparse.Namespace) -> int:
 
 
 def _restate(arguments: argparse.Namespace) -> None:
-    """With stage=evaluate the saved run's overrides go before those given, for Hydra, too."""
-    saved = with_saved_run(arguments.overrides, lambda each: _composed(each, arguments))
-    if saved:
-        place = sys.argv.index(arguments.overrides[0])
-        sys.argv[place:place] = saved
-        arguments.overrides = [*saved, *arguments.overrides]
+    """With stage=evaluate the saved run's overrides go before those given."""
+    saved = with_saved_run(arguments.overrides, lambda each: composed(each, arguments))
+    arguments.overrides = [*saved, *arguments.overrides]
 
 
-def _render_again(folder: Path) -> None:
+def _render_again(folder: Path) -> int:
     """Write a finished run's report anew from its artifacts; loads no model."""
     from sparc.report import render
 
     write_text(folder / "report.html", render(Run(folder).reported, folder))
     print(f"Report: {folder / 'report.html'}")
+    return 0
+
+
+def _inform(arguments: argparse.Namespace) -> int:
+    """Print what a flag asks for instead of running anything."""
+    name, overrides = arguments.config_name, arguments.overrides
+    with engine(arguments) as hydra:
+        if arguments.help:
+            hydra.app_help(name, parser(), arguments)
+        elif arguments.shell_completion:
+            hydra.shell_completion(name, overrides)
+        elif arguments.cfg:
+            hydra.show_cfg(name, overrides, arguments.cfg, None, arguments.resolve)
+        else:
+            hydra.show_info(arguments.info, name, overrides)
+    return 0
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Do what the command line asks for; the exit code."""
+    arguments = parse(argv)
+    if arguments.help or arguments.shell_completion:
+        return _inform(arguments)
+    _restate(arguments)
+    configs, sweep = _prepare(arguments)
+    if arguments.cfg or arguments.info:
+        return _inform(arguments)
+    if configs[0].stage == "report":
+        return _render_again(Path(configs[0].run or ""))
+    if configs[0].stage in AHEAD:
+        return _ahead(configs, arguments)
+    if sweep is None:
+        return _launch(arguments.overrides, arguments)
+    place = f"hydra.sweep.dir={quoted(str(sweep))}"
+    return _conclude(sweep, _launch([*arguments.overrides, place], arguments))
 
 
 def main() -> None:
     """Run `sparc` with the command line's overrides."""
     register_schema()
-    arguments = get_args_parser().parse_args()
-    sweep = None
-    informs = arguments.help or arguments.hydra_help or arguments.shell_completion
-    try:
-        if not informs:
-            _restate(arguments)
-            configs, sweep = _prepare(arguments)
-            if configs[0].stage == "report":
-                return _render_again(Path(configs[0].run or ""))
-            if configs[0].stage in AHEAD and not (arguments.cfg or arguments.info):
-                sys.exit(_ahead(configs, arguments))
-    except UserError as error:
-        sys.exit(_complain(str(error)))
-    except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(_complain(one_line(error)))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    if sweep:
-        quoted = str(sweep).replace("'", r"\'")
-        sys.argv.append(f"hydra.sweep.dir='{quoted}'")
-    code = _launch()
-    sys.exit(_conclude(sweep, code) if sweep else code)
-
-
-def _complain(message: str) -> int:
-    from sparc.report.plain import visible
-
-    print(f"sparc: {visible(message)}", file=sys.stderr)
-    return 2
+    sys.exit(ending(lambda: _run(sys.argv[1:])))

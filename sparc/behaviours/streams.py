@@ -14,12 +14,11 @@ from sparc.behaviours.reading import Record, file_records, present
 from sparc.config import SourceConfig
 from sparc.errors import UserError
 from sparc.hub import Unreachable, explained, probe, quiet
-from sparc.locations import EMBEDDED
+from sparc.locations import EMBEDDED, looks_local
 from sparc.storage.artifacts import read_json, write_json
 from sparc.storage.digests import digest, file_digest
 
 READ_ATTEMPTS = 3  # the library's own 20 go on for minutes after the hub has gone
-_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")
 _COMMIT = 40  # hexadecimal digits
 S = TypeVar("S", bound=SourceConfig)
 
@@ -33,7 +32,7 @@ def is_local(source: SourceConfig) -> bool:
     path = source.path
     if not path or path == EMBEDDED or present(path):
         return True
-    return path.startswith((".", "/", "~")) or path.count("/") > 1 or path.endswith(_FILES)
+    return looks_local(path)
 
 
 def place(source: SourceConfig) -> str:

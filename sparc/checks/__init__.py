@@ -1,6 +1,8 @@
 """Impossible values in a configuration, found before anything is loaded."""
 
 from sparc.checks.dataset import dataset_complaints
+from sparc.checks.files import file_complaints
+from sparc.checks.leaves import leaf_complaints
 from sparc.checks.parts import (
     evaluation_complaints,
     model_complaints,
@@ -8,7 +10,7 @@ from sparc.checks.parts import (
     tracking_complaints,
 )
 from sparc.checks.pruning import amount_complaints, pruning_complaints
-from sparc.checks.values import choices, not_finite, numbers
+from sparc.checks.values import choices, numbers
 from sparc.config import Config
 from sparc.errors import UserError
 from sparc.methods import attribution_complaints
@@ -17,7 +19,7 @@ from sparc.methods import attribution_complaints
 def check(config: Config) -> None:
     """Raise UserError with the first impossible value or combination."""
     checkers = (
-        not_finite,
+        leaf_complaints,
         run_complaints,
         model_complaints,
         choices,
@@ -27,6 +29,7 @@ def check(config: Config) -> None:
         pruning_complaints,
         evaluation_complaints,
         tracking_complaints,
+        file_complaints,
     )
     for checker in checkers:
         for complaint in checker(config):

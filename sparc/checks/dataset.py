@@ -1,7 +1,7 @@
 """Impossible values and combinations within the group `dataset`."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from sparc.config import Config
 from sparc.datasets import answers
@@ -20,6 +20,8 @@ def dataset_complaints(config: Config) -> Iterator[str]:
             yield (
                 f"dataset.{key}={category}: must be one of dataset.categories={dataset.categories}"
             )
+    if dataset.neutral_category == dataset.undesired_category:
+        yield f"dataset.neutral_category={dataset.neutral_category}: is the undesired category, too"
     if not 0 < dataset.uniqueness < 1:
         yield f"dataset.uniqueness={dataset.uniqueness}: must lie between 0 and 1"
     if dataset.prompts.split_by == "none" and not config.evaluation.in_sample:
@@ -37,7 +39,7 @@ def dataset_complaints(config: Config) -> Iterator[str]:
 def _run_complaints(config: Config) -> Iterator[str]:
     for name in ("general", "undesired"):
         run = getattr(config.dataset, name).from_run
-        if run is not None and not (Path(run) / REFERENCES_FILE).is_file():
+        if run is not None and not os.path.isfile(os.path.join(run, REFERENCES_FILE)):
             yield (
                 f"dataset.{name}.from_run={run}: holds no {REFERENCES_FILE}; give the directory "
                 "of a run that attributed references"

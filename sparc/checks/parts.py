@@ -1,5 +1,6 @@
 """Impossible values and combinations within one group of a configuration."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,15 @@ from pathlib import Path
 from sparc.config import Config
 from sparc.runs import Run
 
+_LONGEST_NAME = 200  # bytes; a folder's name has 255, and a time comes before this one
+
 
 def run_complaints(config: Config) -> Iterator[str]:
+    if "/" in config.name or len(config.name.encode()) > _LONGEST_NAME:
+        yield (
+            f"name={config.name[:_LONGEST_NAME]}: is part of a folder's name; leave out '/', and "
+            f"write at most {_LONGEST_NAME} bytes"
+        )
     if config.stage == "evaluate" and config.pruning.method != "from_file":
         yield "stage=evaluate is said on the command line, with run=outputs/runs/..."
     if config.stage != "report":
@@ -20,8 +28,12 @@ def run_complaints(config: Config) -> Iterator[str]:
 
 
 def model_complaints(config: Config) -> Iterator[str]:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        yield f"device={config.device}: must be auto, cpu, mps, cuda or cuda:N"
+    for key, device in (
+        ("device", config.device),
+        ("evaluation.scorer_device", config.evaluation.scorer_device),
+    ):
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,4})?", device):
+            yield f"{key}={device}: must be auto, cpu, mps, cuda or cuda:N"
     model = config.model
     if model.trust_remote_code:
         yield "model.trust_remote_code=true: no code of a repository is run; leave it out"
@@ -36,9 +48,6 @@ def model_complaints(config: Config) -> Iterator[str]:
             yield f"model.max_memory.{name} limits model.device_map: add model.device_map=auto"
         if size is not None and not re.fullmatch(r"\d+[KMG]i?B", size):
             yield f"model.max_memory.{name}={size}: write a size such as 30GiB"
-    threads = config.model.threads
-    if threads is not None and threads < 1:
-        yield f"model.threads={threads}: must be 1 or more, or null for torch's own choice"
 
 
 def evaluation_complaints(config: Config) -> Iterator[str]:
@@ -48,15 +57,19 @@ def evaluation_complaints(config: Config) -> Iterator[str]:
             "evaluation.split=attribution: these prompts are attributed; add "
             "evaluation.in_sample=true, which marks every number as in-sample"
         )
-    documents = evaluation.perplexity.documents
-    if documents is not None and documents < 1:
-        yield f"evaluation.perplexity.documents={documents}: must be 1 or more, or null for all"
-    if len(set(evaluation.scorers)) < len(evaluation.scorers):
-        yield f"evaluation.scorers={evaluation.scorers}: names a scorer twice"
+    windows = evaluation.perplexity
+    length = windows.max_length
+    if length is not None and length < 2:
+        yield f"evaluation.perplexity.max_length={length}: must be 2 or more, or null"
+    if length is not None and windows.convention == "stride" and windows.stride >= length:
+        yield (
+            f"evaluation.perplexity.stride={windows.stride}: must be below "
+            f"evaluation.perplexity.max_length={length}"
+        )
     if "classifier" in evaluation.scorers and evaluation.classifier.path is None:
         yield "evaluation.classifier.path is not set: name a sequence classifier (hub id or folder)"
     tasks = evaluation.lm_eval
-    if tasks.include_path is not None and not Path(tasks.include_path).is_dir():
+    if tasks.include_path is not None and not os.path.isdir(tasks.include_path):
         yield f"evaluation.lm_eval.include_path={tasks.include_path}: no such folder"
 
 

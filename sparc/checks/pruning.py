@@ -1,15 +1,15 @@
 """Whether a model has what is to be removed."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparc.checks.values import RESERVED_PRUNING
 from sparc.config import Config, PruningConfig
 from sparc.locations import model_folder
 from sparc.models.families import family, neuron_grid
 from sparc.models.folders import read_config
 from sparc.runs.folder import neurons_file, read_neurons
-
-RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 
 
 def pruning_complaints(config: Config) -> Iterator[str]:
@@ -17,7 +17,7 @@ def pruning_complaints(config: Config) -> Iterator[str]:
     if pruning.method == "from_file":
         if pruning.path is None:
             yield "pruning.path is not set: add pruning.path=, a neurons.json or a run directory"
-        elif not Path(pruning.path).exists():
+        elif not (os.path.isfile(pruning.path) or os.path.isdir(pruning.path)):
             yield f"pruning.path={pruning.path}: no such neurons.json or run directory"
         else:
             read_neurons(neurons_file(pruning.path))  # its complaints are its own

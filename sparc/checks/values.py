@@ -1,14 +1,14 @@
 """Which values each key of a configuration may take."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from sparc.config import Config
 
 AHEAD = ("check", "prefetch", "clean")  # stages that run no job
 MODES = ("cut", "whole", "prompt", "response", "response_cut")
+SCORERS = ("detoxify", "classifier", "lexicon", "repetition")
+RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 CHOICES = {
     "stage": ("all", "attribute", "evaluate", "report", *AHEAD),
     "model.dtype": ("float32", "bfloat16", "float16", "float64"),
@@ -18,6 +18,7 @@ CHOICES = {
     "dataset.general.order": ("random", "first"),
     "dataset.undesired.order": ("random", "first"),
     "dataset.prompts.split_by": ("hash", "none"),
+    "dataset.scorers": SCORERS,
     "dataset.primary_metric": ("mean", "rate", "expected_max", "probability"),
     "attribution.rules": ("attnlrp", "cp"),
     "attribution.reduction": ("signed", "abs_sample", "abs_weight"),
@@ -28,7 +29,8 @@ CHOICES = {
     "evaluation.on_failure": ("stop", "count"),
     "evaluation.baseline": ("auto", "refresh"),
     "evaluation.perplexity.convention": ("documents", "disjoint", "stride"),
-    "evaluation.scorers": ("detoxify", "classifier", "lexicon", "repetition"),
+    "evaluation.scorers": SCORERS,
+    "pruning.method": ("neurons", "from_file", *RESERVED_PRUNING),
     "tracking.name": ("none", "wandb"),
     "tracking.mode": ("online", "offline", "disabled"),
 }
@@ -46,26 +48,49 @@ POSITIVE = (  # where not null
     "evaluation.prompts",
     "evaluation.sampling.samples",
     "evaluation.sampling.max_new_tokens",
+    "evaluation.perplexity.documents",
+    "evaluation.perplexity.max_length",
     "evaluation.perplexity.stride",
+    "evaluation.lm_eval.limit",
+    "evaluation.lm_eval.batch_size",
     "evaluation.resamples",
     "evaluation.batch_tokens",
     "evaluation.perplexity.batch_tokens",
+    "model.threads",
 )
-NOT_NEGATIVE = (
-    "seed",
+SEEDS = ("seed", "dataset.reference_seeds", "dataset.undesired.response.seed", "attribution.seed")
+NOT_NEGATIVE = (  # where not null
+    *SEEDS,
     "dataset.undesired.response.temperature",
-    "dataset.undesired.response.seed",
     "attribution.checkpoint_seconds",
-    "attribution.seed",
     "pruning.num_neurons",
     "evaluation.random_draws",
     "evaluation.sampling.temperature",
     "evaluation.sampling.top_k",
+    "evaluation.lm_eval.num_fewshot",
     "evaluation.budget.perplexity",
     "evaluation.budget.loop_rate",
     "evaluation.budget.toxicity",
     "evaluation.budget.accuracy",
     "clean.older_than_days",
+)
+AT_MOST = {  # beyond, a process takes more threads, memory or time than any machine has
+    "model.threads": 1024,
+    "attribution.steps": 10_000,
+    "attribution.shards": 10_000,
+    "evaluation.random_draws": 10_000,
+    "evaluation.resamples": 1_000_000,
+    "tracking.finish_timeout": 3600,
+}
+UNIQUE = (
+    "dataset.reference_seeds",
+    "dataset.categories",
+    "dataset.undesired.response.categories",
+    "attribution.target.token_ids",
+    "pruning.curve",
+    "pruning.layers",
+    "evaluation.scorers",
+    "evaluation.lm_eval.tasks",
 )
 
 
@@ -76,29 +101,13 @@ def _get(config: Config, key: str) -> object:
     return value
 
 
-def not_finite(config: Config) -> Iterator[str]:
-    """Every number of the configuration that is none, or infinite."""
-    for key, value in _leaves("", config):
-        if isinstance(value, float) and not math.isfinite(value):
-            yield f"{key}={value}: must be a finite number"
-
-
-def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything below `value`."""
-    if is_dataclass(value):
-        for each in fields(value):
-            yield from _leaves(f"{key}.{each.name}".lstrip("."), getattr(value, each.name))
-    elif isinstance(value, dict | list):
-        for place in value if isinstance(value, dict) else range(len(value)):
-            yield from _leaves(f"{key}.{place}", value[place])
-    else:
-        yield key, value
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def choices(config: Config) -> Iterator[str]:
     for key, allowed in CHOICES.items():
-        value = _get(config, key)
-        for item in value if isinstance(value, list) else [value]:
+        for item in _listed(_get(config, key)):
             if item not in allowed:
                 yield f"{key}={item}: must be one of {', '.join(allowed)}"
     if not config.evaluation.scorers:
@@ -113,8 +122,17 @@ def numbers(config: Config) -> Iterator[str]:
         if value is not None and float(value) < 1:  # type: ignore[arg-type]
             yield f"{key}={value}: must be 1 or more"
     for key in NOT_NEGATIVE:
-        if float(_get(config, key)) < 0:  # type: ignore[arg-type]
-            yield f"{key}={_get(config, key)}: must not be negative"
+        value = _get(config, key)
+        if any(number < 0 for number in _listed(value)):
+            yield f"{key}={value}: must not be negative"
+    for key, most in AT_MOST.items():
+        value = _get(config, key)
+        if any(number > most for number in _listed(value)):
+            yield f"{key}={value}: must be at most {most}"
+    for key in UNIQUE:
+        value = _get(config, key)
+        if len(set(_listed(value))) < len(_listed(value)):
+            yield f"{key}={value}: holds a value twice"
     prompts = config.dataset.prompts
     if not prompts.neutral_to < prompts.undesired_from:
         yield (

@@ -15,7 +15,7 @@ LEAST = 256 * 1024  # bytes; settings, log and results of a run that then says w
 
 def free_bytes(path: Path) -> int:
     """Bytes that may still be written where `path` is, or would be made."""
-    folder = path.expanduser().resolve()
+    folder = Path(os.path.realpath(os.path.expanduser(path)))  # takes no offence at a loop of links
     while not os.path.exists(folder):  # unlike Path.exists, it takes no offence at forbidden ones
         folder = folder.parent
     return shutil.disk_usage(folder).free

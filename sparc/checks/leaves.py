@@ -1,0 +1,49 @@
+"""What no text and no number of a configuration may be, whatever its key."""
+
+import math
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from sparc.checks.values import SEEDS
+from sparc.config import Config
+
+_LONGEST = 4096  # characters, as long as paths may be
+_LARGEST = 2**31  # of any count; seeds may be larger
+_LARGEST_SEED = 2**63
+_SHOWN = 60
+
+
+def leaf_complaints(config: Config) -> Iterator[str]:
+    for key, value in leaves(config):
+        if isinstance(value, str):
+            yield from _text(key, value)
+        elif isinstance(value, int):
+            largest = _LARGEST_SEED if key.partition("[")[0] in SEEDS else _LARGEST
+            if not -largest < value < largest:
+                yield f"{key}={str(value)[:_SHOWN]}: must be below {largest}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{key}={value}: must be a finite number"
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything that a configuration holds, lists item by item."""
+    if is_dataclass(value):
+        for each in fields(value):
+            yield from leaves(getattr(value, each.name), f"{key}.{each.name}" if key else each.name)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from leaves(item, f"{key}[{number}]")
+    else:
+        yield key, value
+
+
+def _text(key: str, text: str) -> Iterator[str]:
+    if not text.strip():
+        yield f"{key}={text[:_SHOWN]!r}: is empty; leave it out, or set it to null where it may be"
+    if len(text) > _LONGEST:
+        yield f"{key}={text[:_SHOWN]}...: longer than {_LONGEST} characters"
+    # Cs: bytes of the command line that are not UTF-8
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
+        yield f"{key}={text[:_SHOWN]!r}: holds control characters, or is not UTF-8"

@@ -4,7 +4,6 @@ A new scorer is one function that returns such a function. A score says what its
 thinks; scores of different scorers must not be compared with each other.
 """
 
-import functools
 import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 
 from sparc.errors import UserError
 from sparc.evaluation.repetition import uniqueness
+from sparc.hub import unasked
+from sparc.hub_models import model_folder_of
 
 Scorer = Callable[[Sequence[str]], NDArray[np.float64]]
 
@@ -56,8 +57,11 @@ def classifier_scorer(
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
+        if not Path(path).is_dir():
+            where = f"evaluation.classifier.path={path}"
+            source["revision"] = model_folder_of(str(path), revision, where).name
         tokenizer: Any = AutoTokenizer.from_pretrained(str(path), **source)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             str(path), dtype=torch.float32, **source
@@ -147,20 +151,38 @@ def _load_detoxify(source: str | Path, device: str) -> Any:
     weights = detoxify_file(source)
     if str(source) not in MODEL_URLS:
         _refuse_code(source, lambda: torch.load(weights, map_location="cpu", weights_only=True))
-        return Detoxify(checkpoint=str(weights), device=device)
+        return _from_cache_first(lambda: Detoxify(checkpoint=str(weights), device=device))
     missing = UserError(
         f"weights of Detoxify '{source}' are not cached; run stage=prefetch where there is a "
         "network, or name a file: evaluation.detoxify.source=FILE"
     )
     if constants.HF_HUB_OFFLINE and not weights.is_file():
         raise missing
-    url = MODEL_URLS[str(source)]
-    fetch = functools.partial(torch.hub.load_state_dict_from_url, url, map_location="cpu")
     try:
-        _refuse_code(source, lambda: fetch(weights_only=True))
-        return Detoxify(str(source), device=device)
+        _refuse_code(source, lambda: _checked_download(MODEL_URLS[str(source)]))
+        return _from_cache_first(lambda: Detoxify(str(source), device=device))
     except OSError as error:  # no network: URLError for weights, OSError for the tokenizer
         raise missing from error
+
+
+def _from_cache_first(load: Callable[[], Any]) -> Any:
+    """`load()` without a question to the hub if it can: Detoxify asks about what is there, too."""
+    try:
+        with unasked():
+            return load()
+    except OSError:
+        return load()
+
+
+def _checked_download(url: str) -> Any:
+    """The content of a variant's file, the download held against the hash in its name."""
+    fetch = torch.hub.load_state_dict_from_url
+    try:
+        return fetch(url, map_location="cpu", weights_only=True, check_hash=True)
+    except RuntimeError as error:
+        if "invalid hash" not in str(error):
+            raise
+        raise UserError(f"{url}: what was downloaded is not that file: try again") from error
 
 
 def _refuse_code(source: str | Path, load: Callable[[], Any]) -> None:
@@ -170,13 +192,15 @@ def _refuse_code(source: str | Path, load: Callable[[], Any]) -> None:
     """
     try:
         load()
-    except OSError:
+    except (OSError, UserError):
         raise
     except Exception as error:  # whatever a foreign pickle brings about
+        named = re.search(r"\bGLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {named[1]}" if named else type(error).__name__
         raise UserError(
             f"Detoxify '{source}': no checkpoint that holds weights and plain values only "
-            f"({type(error).__name__}), and loading anything else could run its code: give "
-            "another file in evaluation.detoxify.source"
+            f"({reason}), and loading anything else could run its code: give another file in "
+            "evaluation.detoxify.source"
         ) from error
 
 

@@ -18,7 +18,7 @@ from sparc.evaluation.scorers import (
     lexicon_scorer,
     repetition_scorer,
 )
-from sparc.hub import cached_commit
+from sparc.hub_models import cached_commit
 from sparc.locations import EMBEDDED, EMBEDDED_CLASSIFIER
 from sparc.storage.digests import digest, file_digest
 

@@ -13,6 +13,7 @@ from sparc.errors import UserError
 from sparc.locations import model_folder
 from sparc.models.families import Family
 from sparc.models.loading import Parts, load_parts
+from sparc.process import granted_gpus
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,18 @@ def parameter(module: nn.Module, name: str) -> torch.Tensor:
 
 
 def choose_device(device: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU. Raises UserError for a device that is not there."""
+    """`auto` is CUDA, then MPS, then the CPU.
+
+    Raises UserError for a device that is not there, and for GPUs that are and torch cannot use:
+    a run on the CPU would go on until its time is up.
+    """
+    if device.startswith(("auto", "cuda")) and not torch.cuda.is_available():
+        if granted := granted_gpus():
+            raise UserError(
+                f"device={device}: there are GPUs ({granted}), and torch {torch.__version__} sees "
+                "none: it may want a newer driver or GPU (see nvidia-smi): install a torch built "
+                "for an older CUDA, or set device=cpu"
+            )
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

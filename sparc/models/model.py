@@ -102,13 +102,13 @@ def choose_device(device: str) -> torch.device:
     Raises UserError for a device that is not there, and for GPUs that are and torch cannot use:
     a run on the CPU would go on until its time is up.
     """
-    if device.startswith(("auto", "cuda")) and not torch.cuda.is_available():
-        if granted := granted_gpus():
-            raise UserError(
-                f"device={device}: there are GPUs ({granted}), and torch {torch.__version__} sees "
-                "none: it may want a newer driver or GPU (see nvidia-smi): install a torch built "
-                "for an older CUDA, or set device=cpu"
-            )
+    wants_gpu = device.startswith(("auto", "cuda"))
+    if wants_gpu and not torch.cuda.is_available() and (granted := granted_gpus()):
+        raise UserError(
+            f"device={device}: there are GPUs ({granted}) and torch {torch.__version__} sees none: "
+            "it may be built without CUDA, or for a newer driver or newer GPUs (see nvidia-smi): "
+            "install another torch (README, Start), or set device=cpu"
+        )
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

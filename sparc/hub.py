@@ -5,12 +5,10 @@ three quarters of a minute, and every refusal is a page of text: so one short qu
 """
 
 import contextlib
-import json
 import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,11 +21,12 @@ from huggingface_hub.utils.tqdm import (
 )
 from transformers.utils import logging as transformers_logging
 
+from sparc import patience
 from sparc.errors import UserError
 
 CONNECT_SECONDS = 4.0
 ANSWER_SECONDS = 7.0  # of silence after which a hub counts as absent, with name lookup and all
-_log = logging.getLogger(__name__)
+patience.use()
 
 
 class Unreachable(UserError):
@@ -56,44 +55,6 @@ def probe(repository: str, revision: str | None, where: str, kind: str = "model"
         return _within(ANSWER_SECONDS, ask)
     except Exception as error:
         raise explained(error, repository, where, kind) from error
-
-
-def model_is_local(repository: str, revision: str | None, where: str) -> bool:
-    """Whether a model must be read from the cache (True) or can be had from the hub (False).
-
-    The cache serves where the hub does not answer or refuses, if it holds the whole model.
-    Raises UserError where neither gives it.
-    """
-    try:
-        probe(repository, revision, where)
-    except UserError as error:
-        if is_cached(repository, revision):
-            if not offline():
-                _log.warning("%s; using the copy in the cache", error)
-            return True
-        if not isinstance(error, Unreachable):
-            raise
-        raise UserError(
-            f"{error}, and the cache ({constants.HF_HUB_CACHE}) does not hold it whole: run "
-            "stage=prefetch where there is a network, or give a local folder"
-        ) from error
-    return False
-
-
-def is_cached(repository: str, revision: str | None) -> bool:
-    """Whether the hub's cache holds a model with configuration and all weight files."""
-    found = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    if not isinstance(found, str):
-        return False
-    folder = Path(found).parent
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return True
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            parts = set(json.loads(index.read_text())["weight_map"].values())
-            return all((folder / part).is_file() for part in parts)
-    return False
 
 
 def explained(
@@ -139,13 +100,16 @@ def _refusal(error: BaseException, repository: str, kind: str) -> str:
             "no such repository on the hub, or a private one that this token does not open: "
             "check the id (or give a local folder)"
         )
-    return f"the hub answers with an error (HTTP {status}): try again later"
+    many = ", too many requests from this address" if status == 429 else ""
+    return f"the hub answers with an error (HTTP {status}{many}): try again later"
 
 
 def _commit(repository: str, revision: str | None, kind: str) -> str:
     if kind == "dataset":
         api = huggingface_hub.HfApi()
-        info = api.dataset_info(repository, revision=revision, timeout=ANSWER_SECONDS)
+        # Named facts only: the list of a large data set's files takes longer than it may.
+        facts: Any = ["sha", "gated"]
+        info = api.dataset_info(repository, revision=revision, timeout=ANSWER_SECONDS, expand=facts)
         if info.gated:
             api.auth_check(repository, repo_type="dataset")
         return str(info.sha)
@@ -156,7 +120,10 @@ def _commit(repository: str, revision: str | None, kind: str) -> str:
 
 
 def _within(seconds: float, ask: Callable[[], str]) -> str:
-    """`ask()`, or TimeoutError: looking up a name obeys no timeout of the request's own."""
+    """`ask()`, or TimeoutError: looking up a name obeys no timeout of the request's own.
+
+    Time that the hub asks to wait does not count.
+    """
     answers: list[str] = []
     failures: list[BaseException] = []
 
@@ -169,11 +136,23 @@ def _within(seconds: float, ask: Callable[[], str]) -> str:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
+    while thread.is_alive() and (left := patience.seconds_left()):
+        thread.join(left + seconds)
     if failures:
         raise failures[0]
     if not answers:
         raise TimeoutError
     return answers[0]
+
+
+@contextlib.contextmanager
+def unasked() -> Iterator[None]:
+    """Let the libraries take what the cache holds and ask the hub for nothing, as offline."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

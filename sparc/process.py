@@ -1,7 +1,8 @@
-"""What a job's process is set to before torch is imported: threads and freed memory."""
+"""What a job's process is given and set to before torch is imported: threads, GPUs, memory."""
 
 import os
 
+_FIRST_GPU = "/dev/nvidia0"
 _LARGEST_KEPT = 31 * 2**20  # bytes; glibc's own limit is 32 MiB
 
 
@@ -9,6 +10,23 @@ def allotted_threads() -> int | None:
     """CPUs that Slurm gave to each task of this job; None outside of Slurm or where not asked."""
     cpus = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return int(cpus) if cpus.isdigit() else None
+
+
+def granted_gpus() -> str | None:
+    """What says that this process was given NVIDIA GPUs, such as SLURM_JOB_GPUS=0,1; None if not.
+
+    In a Slurm job only Slurm says so: a node's devices are to be seen by jobs that have none.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1", "NoDevFiles"):
+        return None  # hidden on purpose
+    named = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")  # 0 is the first GPU
+    counted = ("SLURM_GPUS", "SLURM_GPUS_ON_NODE")  # 0 is none
+    for names, none in ((named, ("",)), (counted, ("", "0"))):
+        for name in names:
+            if (given := os.environ.get(name, "")) not in none:
+                return f"{name}={given}"
+    there = "SLURM_JOB_ID" not in os.environ and os.path.exists(_FIRST_GPU)
+    return _FIRST_GPU if there else None
 
 
 def keep_freed_memory() -> None:

@@ -12,11 +12,19 @@ from tests.hub_facts import GOOD_TOKEN, POOR_TOKEN, Asked, Fault, commit_of, ent
 
 
 class _Refused(Exception):
-    """An answer other than content: status, the hub's error code, its message."""
+    """An answer other than content: status, the hub's error code, its message, when to ask again.
 
-    def __init__(self, status: int, code: str = "", message: str = "") -> None:
+    Status 0 stands for no answer at all.
+    """
+
+    def __init__(self, status: int, code: str = "", message: str = "", wait: str = "") -> None:
         super().__init__(status, code, message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.wait = status, code, message, wait
+
+
+def _file_of_many(number: int) -> str:
+    language, part = divmod(number, 1024)
+    return f"multilingual/c4-{language:02d}.tfrecord-{part:05d}-of-01024.json.gz"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -36,7 +44,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._route(unquote(urlsplit(self.path).path).strip("/").split("/"), body)
         except _Refused as refused:
+            if not refused.status:
+                return self._drop()
             headers = {"X-Error-Code": refused.code, "X-Error-Message": refused.message}
+            headers["Retry-After"] = refused.wait
             headers = {key: value for key, value in headers.items() if value}
             self._send(refused.status, {"error": refused.message or "refused"}, headers)
         except (BrokenPipeError, ConnectionResetError):
@@ -68,6 +79,10 @@ class Handler(BaseHTTPRequestHandler):
     def _repository(self, parts: list[str]) -> tuple[Fault, Path]:
         fault = self.hub.faults.get("/".join(parts), Fault())
         time.sleep(fault.delay)
+        if self._due("drops", parts, fault.drops):
+            raise _Refused(0)
+        if self._due("busy", parts, fault.busy):
+            raise _Refused(429, message="Too Many Requests", wait=str(fault.retry_after))
         if fault.status is not None:
             raise _Refused(fault.status, message="planted fault")
         folder = self.hub.root.joinpath(*parts)
@@ -78,6 +93,16 @@ class Handler(BaseHTTPRequestHandler):
                 raise _Refused(401, message="Invalid username or password.")
             raise _Refused(404, "RepoNotFound", "Repository not found")
         return fault, folder
+
+    def _due(self, what: str, parts: list[str], times: int) -> bool:
+        """Whether a misfortune that comes so many times comes now."""
+        key = (what, "/".join(parts))
+        self.hub.met[key] += 1
+        return bool(self.hub.met[key] <= times)
+
+    def _drop(self) -> None:
+        self.hub.log.append(Asked(self.command, self.path, None, None, 0))
+        self.close_connection = True
 
     def _revision(self, folder: Path, revision: str) -> str:
         commit = commit_of(folder)
@@ -112,7 +137,11 @@ class Handler(BaseHTTPRequestHandler):
         facts |= {"private": False, "disabled": False, "tags": [], "downloads": 0, "likes": 0}
         facts["gated"] = "manual" if fault.gated else False
         facts["lastModified"] = "2024-01-01T00:00:00.000Z"
-        self._send(200, facts)
+        asked = parse_qs(urlsplit(self.path).query).get("expand")
+        if asked:
+            return self._send(200, {key: facts[key] for key in ("id", *asked)})
+        siblings += [{"rfilename": _file_of_many(number)} for number in range(fault.listed)]
+        self._send(200, facts, rate=fault.rate)
 
     def _tree(self, repository: Path, folder: Path) -> None:
         if not folder.is_dir():
@@ -172,11 +201,20 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(fault.chunk_seconds)
             self.wfile.write(content[start : start + 2**16])
 
-    def _send(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
+    def _send(
+        self,
+        status: int,
+        value: Any,
+        headers: dict[str, str] | None = None,
+        rate: float = float("inf"),
+    ) -> None:
         body = b"" if value is None else json.dumps(value).encode()
         self._begin(status, len(body), {"Content-Type": "application/json", **(headers or {})})
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        for start in range(0, len(body), 2**16):
+            time.sleep(2**16 / rate)
+            self.wfile.write(body[start : start + 2**16])
 
     def _begin(self, status: int, length: int, headers: dict[str, str]) -> None:
         authorization, span = self.headers.get("Authorization"), self.headers.get("Range")

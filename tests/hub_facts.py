@@ -15,7 +15,9 @@ class Fault:
 
     gated: content only with GOOD_TOKEN. status: this HTTP status for everything. delay: seconds
     before each answer. chunk_seconds: seconds before each 64 KiB of content. truncated: bodies of
-    large files end after half of what their length says, each file once or always.
+    large files end after half of what their length says, each file once or always. busy: so many
+    answers are 429, with `retry_after` (seconds). drops: so many requests are dropped unanswered.
+    listed: so many more files in the list of all files. rate: bytes a second of that list.
     """
 
     gated: bool = False
@@ -23,6 +25,11 @@ class Fault:
     delay: float = 0.0
     chunk_seconds: float = 0.0
     truncated: str = "never"
+    busy: int = 0
+    retry_after: int = 1
+    drops: int = 0
+    listed: int = 0
+    rate: float = float("inf")
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ with `HubServer.environment()`: the libraries read HF_ENDPOINT when they are imp
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.hub_answers import Handler
 from tests.hub_facts import GOOD_TOKEN, POOR_TOKEN, Asked, Fault
@@ -27,7 +30,21 @@ class HubServer:
     faults: dict[str, Fault] = field(default_factory=dict)
     log: list[Asked] = field(default_factory=list)
     cut: set[Path] = field(default_factory=set)
+    met: Counter[tuple[str, str]] = field(default_factory=Counter)
     close: Any = None
+
+    def use_here(self, monkeypatch: pytest.MonkeyPatch, home: Path, token: str = "") -> None:
+        """Let this process ask this hub, and keep what it downloads below `home`."""
+        from huggingface_hub import constants
+
+        for name, value in {
+            "ENDPOINT": self.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": self.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_HUB_OFFLINE": False,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", token)
 
     def environment(self, token: str | None = None, **extra: str) -> dict[str, str]:
         """Variables of a process that is to use this hub, plus `extra`."""

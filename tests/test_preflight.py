@@ -27,6 +27,7 @@ from tests.runs import results_of, run_folders
 VARIANT = "toxic_original-c1212f89.ckpt"  # where Detoxify keeps its variant `original`
 CLASSIFIER = "stand-ins/classifier"
 GATED = "stand-ins/gated"
+SCORER = "stand-ins/scorer"
 EXPERIMENT = (
     "model=hf",
     f"model.path={LLAMA}",
@@ -58,6 +59,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     root = serve_all(tmp_path_factory.mktemp("hub"))
     serve_model(root, EMBEDDED_MODEL, GATED)
+    serve_model(root, EMBEDDED_CLASSIFIER, SCORER)
     served = serve_model(root, EMBEDDED_CLASSIFIER, CLASSIFIER)
     (served / "model.safetensors").unlink()  # Detoxify has the weights, and wants the rest
     faults = {
@@ -187,27 +189,31 @@ def test_a_fault_is_named_with_a_line_of_advice(checked: dict[str, Ended], name:
 @pytest.mark.slow
 def test_after_prefetch_the_experiment_runs_without_the_hub(hub: HubServer, tmp_path: Path) -> None:
     put_detoxify(tmp_path)
-    prefetch = ("stage=prefetch", *EXPERIMENT)
+    experiment = (*EXPERIMENT, "evaluation.scorers=[detoxify,classifier]")
+    experiment = (*experiment, f"evaluation.classifier.path={SCORER}")
+    prefetch = ("stage=prefetch", *experiment)
     unknown = (*prefetch, "model.path=no/such")
     asked = [(each, {}) for each in (prefetch, prefetch, unknown)]
     first, again, without = commands(asked, tmp_path, **hub.environment())
     assert first.code == 0, first.stdout + first.stderr
     assert again.stdout == first.stdout
-    for name in ("model", "data", "scorer detoxify"):
+    for name in ("model", "data", "scorer detoxify", "scorer classifier"):
         assert f" ✓   {name} " in first.stdout
     assert "HF_HUB_OFFLINE=1" in first.stdout
     assert (without.code, without.failed()) == (1, ["model", "data"])
     assert "need the model's tokenizer" in without.advice("data")
     stopped = hub.environment(HF_ENDPOINT="http://127.0.0.1:9", **OFFLINE)
     elsewhere = {"SPARC_CACHE": str(tmp_path / "empty")}
-    check = ("stage=check", *EXPERIMENT)
-    offline = [(check, {}), (check, elsewhere), (EXPERIMENT, {})]
-    cached, empty, done = commands(offline, tmp_path, **stopped)
+    check = ("stage=check", *experiment)
+    cached, empty = commands([(check, {}), (check, elsewhere)], tmp_path, **stopped)
     assert cached.code == 0, cached.stdout
     assert "toxicity, in the cache" in cached.stdout
     assert empty.failed() == ["data"]
     assert "stage=prefetch" in empty.stdout
+    hub.log.clear()  # the hub is there, and is not asked for anything
+    (done,) = commands([(experiment, {})], tmp_path, **hub.environment())
     assert done.code == 0, done.stderr
+    assert hub.log == []
     results = results_of(run_folders(tmp_path)[-1])
     assert results["status"] == "ok"
     assert results["selection"]["num_pruned"] == 12

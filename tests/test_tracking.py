@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from sparc.config import TrackingConfig
+from sparc.track import track
 from tests.runs import PATIENCE, environment, results_of, run_folders, sparc
 from tests.wandb_files import Recorded, recorded
 from tests.wandb_server import Manner, wandb_server
@@ -113,8 +116,8 @@ def test_a_sweep_is_one_group_of_separate_runs(tmp_path: Path) -> None:
 def test_an_outage_costs_no_result(manner: Manner, home: Path, untracked: dict[str, Any]) -> None:
     with wandb_server(manner) as (address, asked):  # until it is closed it misbehaves
         done = sparc(
-            *SMALLEST, "tracking=wandb", "tracking.mode=online", home=home,
-            **SECRETS, WANDB_BASE_URL=address,
+            *SMALLEST, "tracking=wandb", "tracking.mode=online", "tracking.init_timeout=10",
+            home=home, **SECRETS, WANDB_BASE_URL=address,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert asked
@@ -135,6 +138,23 @@ def test_an_outage_costs_no_result(manner: Manner, home: Path, untracked: dict[s
     )
     assert run.exit_code == 0
     _assert_private(home)
+
+
+def test_attempts_at_a_job_are_one_run(
+    home: Path, untracked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_folders(home)[0]
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    for mode, code in (("online", 143), ("offline", 0)):  # a server that is away, then none
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        assert track(folder, code, TrackingConfig(name="wandb", mode=mode, init_timeout=2)) == (
+            mode == "offline"
+        )
+    logs = [recorded(file) for file in (folder / "wandb").rglob("*.wandb")]
+    assert len(logs) >= 2 and len({run.id for run in logs}) == 1
+    assert {run.exit_code for run in logs} >= {143, 0}
+    shutil.rmtree(folder / "wandb")
 
 
 def test_no_key_costs_no_result(home: Path, untracked: dict[str, Any]) -> None:

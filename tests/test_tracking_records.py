@@ -99,6 +99,26 @@ def test_sweep_stage_and_settings_come_from_the_run_directory(tmp_path: Path) ->
     assert found.config == {"name": "tiny-x", "stage": "attribute", "model": model}
 
 
+def test_a_job_started_again_is_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def id_of(folder: Path, settings: str) -> str:
+        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        (folder / ".hydra" / "config.yaml").write_text(settings)
+        return describe(folder, []).id
+
+    job = tmp_path / "sweep" / "seed=1"
+    first = id_of(job, "{seed: 1, device: cuda, model: {path: /data/a}}")
+    monkeypatch.chdir(job)
+    assert id_of(Path(), "{seed: 1, device: cpu, model: {path: /data/a}}") == first  # elsewhere
+    others = [
+        id_of(job, "{seed: 2, model: {path: /data/a}}"),
+        id_of(job, "{seed: 1, model: {path: /data/b}}"),  # also where it is not told
+        id_of(tmp_path / "again" / "seed=1", "{seed: 1, device: cuda, model: {path: /data/a}}"),
+    ]
+    assert len({first, *others}) == 4
+
+
 def test_a_failing_client_is_told_once_and_never_raised(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,7 +143,7 @@ def test_a_failing_client_is_told_once_and_never_raised(
     ("override", "told"),
     [
         ("tracking.mode=sideways", "tracking.mode=sideways: must be one of online"),
-        ("tracking.init_timeout=100", "tracking.init_timeout=100: must be above 0 and at most 20"),
+        ("tracking.init_timeout=900", "tracking.init_timeout=900: must be above 0 and at most 300"),
         ("tracking.finish_timeout=0", "tracking.finish_timeout=0: must be above 0"),
     ],
 )

@@ -39,6 +39,7 @@ def records(path: Path) -> Iterator[Any]:
 class Recorded:
     """One run as W&B recorded it."""
 
+    id: str = ""
     group: str = ""
     job_type: str = ""
     tags: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ def recorded(path: Path) -> Recorded:
     for record in records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
+            run.id = record.run.run_id
             run.group, run.job_type = record.run.run_group, record.run.job_type
             run.tags = list(record.run.tags)
             run.config |= _values(record.run.config.update)

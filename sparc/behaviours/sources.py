@@ -1,8 +1,8 @@
 """Prompts and texts from local files, local folders and data sets of the hub.
 
-What is taken from the hub is kept in the cache, under the data set's commit hash: a second run
-asks the hub for that hash only, and one with HF_HUB_OFFLINE=1 for nothing. So fetching ahead
-(`stage=prefetch`) is calling these functions where there is a network.
+What is taken from the hub is kept in the cache, under the data set's commit hash, with a note of
+that hash: a second run asks the hub for nothing. So fetching ahead (`stage=prefetch`) is calling
+these functions where there is a network.
 """
 
 import logging

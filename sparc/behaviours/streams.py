@@ -40,19 +40,22 @@ def place(source: SourceConfig) -> str:
     return str(source.path) if is_local(source) else f"data set {source.path}"
 
 
-def pinned(source: S, cache: Path | None) -> S:
+def pinned(source: S, cache: Path | None, *, newest: bool = False) -> S:
     """The source with a hub data set's revision replaced by its commit hash, else as it is.
 
-    The hub is asked, and its answer noted in the cache; the note serves where the hub does not
-    answer or refuses. A commit hash is not asked about. Raises UserError where there is neither
+    The hub is asked once, and its answer noted in the cache: from then on the note counts, as 64
+    jobs behind one address must not all ask. newest: ask again; the note serves where the hub does
+    not answer or refuses. A commit hash is not asked about. Raises UserError where there is neither
     answer nor note.
     """
     if source.path is None or is_local(source) or _is_commit(source.revision):
         return source
+    known = noted(source, cache)
+    if known is not None and not newest:
+        return replace(source, revision=known)
     try:
         commit = probe(source.path, source.revision, place(source), kind="dataset")
     except UserError as error:
-        known = noted(source, cache)
         if known is None:
             raise _advised(error, cache) from error
         return replace(source, revision=known)
@@ -64,7 +67,9 @@ def pinned(source: S, cache: Path | None) -> S:
 
 
 def noted(source: SourceConfig, cache: Path | None) -> str | None:
-    """The commit hash that the hub last gave for a data set, None where none is in the cache."""
+    """The commit hash of a data set as given or as the hub last gave it; None where not known."""
+    if _is_commit(source.revision):
+        return source.revision
     note = _note(source, cache)
     known = None if note is None else read_json(note)
     asked = {"path": source.path, "revision": source.revision}

@@ -75,7 +75,7 @@ def evaluation_complaints(config: Config) -> Iterator[str]:
 
 def tracking_complaints(config: Config) -> Iterator[str]:
     tracking = config.tracking
-    if not 0 < tracking.init_timeout <= 20:
-        yield f"tracking.init_timeout={tracking.init_timeout:g}: must be above 0 and at most 20"
+    if not 0 < tracking.init_timeout <= 300:
+        yield f"tracking.init_timeout={tracking.init_timeout:g}: must be above 0 and at most 300"
     if not tracking.finish_timeout > 0:
         yield f"tracking.finish_timeout={tracking.finish_timeout:g}: must be above 0"

@@ -16,5 +16,5 @@ class TrackingConfig:
     entity: str | None = None
     tags: list[str] = field(default_factory=list)
     completions: bool = False
-    init_timeout: float = 10.0
+    init_timeout: float = 30.0
     finish_timeout: float = 20.0

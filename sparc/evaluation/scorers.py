@@ -5,7 +5,6 @@ scores of different scorers must not be compared with each other.
 """
 
 import errno
-import functools
 import itertools
 import pickle
 import re
@@ -21,6 +20,8 @@ from numpy.typing import NDArray
 
 from sparc.errors import UserError
 from sparc.evaluation.repetition import uniqueness
+from sparc.hub import unasked
+from sparc.hub_models import model_folder_of
 from sparc.models.fingerprint import memory_fingerprint
 from sparc.storage.digests import digest
 
@@ -74,8 +75,11 @@ def classifier_scorer(
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    source: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    source: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
+        if not Path(path).is_dir():
+            where = f"evaluation.classifier.path={path}"
+            source["revision"] = model_folder_of(str(path), revision, where).name
         tokenizer: Any = AutoTokenizer.from_pretrained(str(path), **source)
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             str(path), dtype=torch.float32, **source
@@ -183,14 +187,34 @@ def _load_detoxify(source: str | Path, device: str) -> Any:
     )
     if constants.HF_HUB_OFFLINE and not weights.is_file():
         raise missing
-    url = MODEL_URLS[str(source)]
-    fetch = functools.partial(torch.hub.load_state_dict_from_url, url, map_location="cpu")
     try:
         return _loaded(
-            source, lambda: fetch(weights_only=True), lambda: Detoxify(str(source), device=device)
+            source,
+            lambda: _checked_download(MODEL_URLS[str(source)]),
+            lambda: Detoxify(str(source), device=device),
         )
     except OSError as error:  # no network: URLError for weights, OSError for the tokenizer
         raise missing from error
+
+
+def _from_cache_first(load: Callable[[], Any]) -> Any:
+    """`load()` without a question to the hub if it can: Detoxify asks about what is there, too."""
+    try:
+        with unasked():
+            return load()
+    except OSError:
+        return load()
+
+
+def _checked_download(url: str) -> Any:
+    """The content of a variant's file, the download held against the hash in its name."""
+    fetch = torch.hub.load_state_dict_from_url
+    try:
+        return fetch(url, map_location="cpu", weights_only=True, check_hash=True)
+    except RuntimeError as error:
+        if "invalid hash" not in str(error):
+            raise
+        raise UserError(f"{url}: what was downloaded is not that file: try again") from error
 
 
 def _loaded(source: str | Path, read: Callable[[], Any], make: Callable[[], Any]) -> Any:
@@ -201,12 +225,16 @@ def _loaded(source: str | Path, read: Callable[[], Any], make: Callable[[], Any]
     """
     try:
         stored = read()["state_dict"].keys()
-        detoxify = make()
+        detoxify = _from_cache_first(make)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
+        named = re.search(r"\bGLOBAL ([\w.]+)", str(error))
+        reason = f"it asks for {named[1]}" if named else type(error).__name__
         raise UserError(
             f"Detoxify '{source}': no checkpoint that holds weights and plain values only "
-            f"({type(error).__name__}), and loading anything else could run its code: give "
-            "another file in evaluation.detoxify.source"
+            f"({reason}), and loading anything else could run its code: give another file in "
+            "evaluation.detoxify.source"
         ) from error
     except Exception as error:  # whatever a foreign or a damaged file brings about
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's, of half a file

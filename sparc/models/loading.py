@@ -15,7 +15,8 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 
 from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
-from sparc.hub import explained, model_is_local, quiet
+from sparc.hub import quiet
+from sparc.hub_models import is_cached, model_folder_of
 from sparc.models.families import Family, family
 from sparc.models.fingerprint import folder_fingerprint, hub_fingerprint, weight_files
 from sparc.models.folders import read_config
@@ -43,23 +44,22 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
     weights do not fit the configuration: missing ones would be random.
     """
     where = f"model.path={config.path}"
-    local = Path(source).is_dir() or model_is_local(source, config.revision, where)
-    options = {"revision": config.revision, "trust_remote_code": False, "local_files_only": local}
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     # The library would ask a service to convert `.bin` files, and take what that serves.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         if Path(source).is_dir():
             weight_files(Path(source), where)  # before the library reads what lies outside
         with quiet():
+            if not Path(source).is_dir():  # a commit, so that all files are of the same one
+                found = model_folder_of(source, config.revision, where, weights=False)
+                options["revision"] = found.name
             return _load(config, source, target, options)
     except UserError:
         raise
     # A folder that is none, or a broken one, makes the library raise whatever it stumbles on.
     except Exception as error:
         _log.info("loading failed", exc_info=True)
-        told = explained(error, source, where)
-        if isinstance(told, UserError):
-            raise told from error
         raise UserError(f"{where}: cannot be loaded: {_reason(error)}") from error
 
 
@@ -72,6 +72,9 @@ def _load(
         refuse_too_large(empty(architecture, config), Path(source), where)
     tokenizer = load_tokenizer(source, options, where)
     fit_vocabulary(tokenizer, architecture.vocab_size, where)
+    commit = options.get("revision")
+    if commit and not is_cached(source, commit):  # not before it is known to be of use
+        model_folder_of(source, commit, where)
     placement: dict[str, Any] = {}
     if config.device_map:
         placement["device_map"] = config.device_map

@@ -15,6 +15,7 @@ from sparc.models.families import Family, family
 from sparc.models.fingerprint import memory_fingerprint
 from sparc.models.folders import planted_neurons
 from sparc.models.loading import Parts, load_parts
+from sparc.process import granted_gpus
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,18 @@ def parameter(module: nn.Module, name: str) -> torch.Tensor:
 
 
 def choose_device(device: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU. Raises UserError for a device that is not there."""
+    """`auto` is CUDA, then MPS, then the CPU.
+
+    Raises UserError for a device that is not there, and for GPUs that are and torch cannot use:
+    a run on the CPU would go on until its time is up.
+    """
+    wants_gpu = device.startswith(("auto", "cuda"))
+    if wants_gpu and not torch.cuda.is_available() and (granted := granted_gpus()):
+        raise UserError(
+            f"device={device}: there are GPUs ({granted}) and torch {torch.__version__} sees none: "
+            "it may be built without CUDA, or for a newer driver or newer GPUs (see nvidia-smi): "
+            "install another torch (README, Start), or set device=cpu"
+        )
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -9,6 +9,7 @@ import torch
 
 from sparc.config import Config
 from sparc.datasets import Dataset
+from sparc.errors import UserError
 from sparc.hub import quiet
 from sparc.models.loading import fit_vocabulary
 from sparc.models.model import choose_device
@@ -76,11 +77,15 @@ def _resources(
         model = skeleton(found, config.model)
         needed = amounts(config, dataset, model.max_length)
         rows.append(disk_row(config, found, model, needed))
-        device = choose_device(config.device)
-        bill = Bill.of(model, needed, config)
         granted = launcher if is_slurm(launcher) else {}
-        if device.type == "cpu" and granted.get("gpus_per_node"):
-            return [*rows, *bill.elsewhere()]
+        bill = Bill.of(model, needed, config)
+        if granted.get("gpus_per_node") and config.device != "cpu":  # those of another machine
+            return [*rows, *bill.elsewhere(config, granted.get("mem_gb"))]
+        device = torch.device("cpu") if granted else choose_device(config.device)
+        if granted and config.device.startswith("cuda"):
+            raise UserError(
+                f"device={config.device}: jobs get no GPU with hydra.launcher.gpus_per_node=null"
+            )
         if config.model.threads is not None:
             torch.set_num_threads(config.model.threads)
         rows.append(memory_row(bill, config, device, granted.get("mem_gb")))

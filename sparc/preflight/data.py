@@ -10,11 +10,11 @@ from sparc.behaviours.files import perplexity_texts
 from sparc.behaviours.responses import text_share
 from sparc.behaviours.sequences import sequences
 from sparc.behaviours.sources import Wanted, records
-from sparc.behaviours.streams import is_local, noted
+from sparc.behaviours.streams import is_local, noted, pinned
 from sparc.config import Config, ReferenceConfig, SourceConfig
 from sparc.datasets import GENERAL, UNDESIRED, Dataset, load_dataset, settings_of
 from sparc.errors import UserError
-from sparc.preflight.questions import Identity, Questions, identity, is_sequences, sources
+from sparc.preflight.questions import Questions, identity, is_sequences, sources
 from sparc.preflight.rows import Row, failures, size
 from sparc.storage.artifacts import read_json
 
@@ -33,23 +33,20 @@ def check_data(
     """
     rows: list[Row] = []
     refused = []
+    cache = Path(config.paths.cache)
     for _, source, answer in questions.sources:
         try:
-            found = f"{source.path}, reachable (revision {answer.result()[:12]})"
-            rows.append(Row("data", True, found))
+            rows.append(_reachable(source, answer.result(), cache))
         except UserError as error:
             refused.append((source, str(error)))
-    cache = Path(config.paths.cache)
-    pins = {identity(source): noted(source, cache) for source, _ in refused}
-    if rows or None in pins.values():
+    if rows or None in [noted(source, cache) for source, _ in refused]:
         rows += _first_records(config)
         rows += [_refused(source, reason, cache) for source, reason in refused]
         return rows, None
     with failures(rows, "data", config.dataset.name):
-        pinned = _pinned(config, pins)
-        dataset = load_dataset(pinned.dataset, pinned.evaluation, cache)
-        for _, settings, seed in _sequence_sets(pinned):
-            if identity(settings) in pins and tokenizer() is not None:
+        dataset = load_dataset(config.dataset, config.evaluation, cache)  # asks nobody
+        for _, settings, seed in _sequence_sets(config):
+            if not is_local(settings) and tokenizer() is not None:
                 sequences(settings, tokenizer(), seed, cache)
         return [_described(dataset, config, in_cache=bool(refused))], dataset
     return rows, None
@@ -60,12 +57,14 @@ def fetch_data(
 ) -> tuple[list[Row], Dataset | None]:
     """Read all data as a run does, so that what comes from the hub is in the cache afterwards.
 
-    tokenizer: the model's, None where it could not be had. Returns what was found and the data
-    set, None where it cannot be read.
+    The hub is asked for the newest commit of each data set. tokenizer: the model's, None where it
+    could not be had. Returns what was found and the data set, None where it cannot be read.
     """
     rows: list[Row] = []
     cache = Path(config.paths.cache)
     with failures(rows, "data", config.dataset.name):
+        for _, source in sources(config):
+            pinned(source, cache, newest=True)
         dataset = load_dataset(config.dataset, config.evaluation, cache)
         if dataset.on_model is not None:  # then it may read these only when the model is there
             perplexity_texts(config.dataset, config.evaluation, ["none"], cache)
@@ -102,6 +101,15 @@ def _sequence_sets(config: Config) -> Iterator[tuple[str, ReferenceConfig, int]]
             yield name, replace(settings, samples=text_share(settings)), seed
 
 
+def _reachable(source: SourceConfig, commit: str, cache: Path) -> Row:
+    """The row of a data set that the hub gives; runs go on with the commit that was taken first."""
+    taken = noted(source, cache)
+    if taken is None or taken == commit:
+        return Row("data", True, f"{source.path}, reachable (revision {commit[:12]})")
+    found = f"{source.path}, revision {taken[:12]} as taken before; the hub has {commit[:12]}"
+    return Row("data", True, found, "a newer revision is taken by stage=prefetch only")
+
+
 def _refused(source: SourceConfig, reason: str, cache: Path) -> Row:
     """The row of a data set that the hub does not give: fine where the cache holds it."""
     commit = noted(source, cache)
@@ -116,26 +124,6 @@ def _refused(source: SourceConfig, reason: str, cache: Path) -> Row:
         return Row("data", True, f"{source.path}, in the cache (revision {commit[:12]})")
     advice = "run stage=prefetch where there is a network, or give a local file"
     return Row("data", False, str(source.path), f"{reason}; {advice}")
-
-
-def _pinned(config: Config, commits: dict[Identity, str | None]) -> Config:
-    """The configuration with data sets of the hub at these commits: then nobody asks the hub."""
-
-    def pin(source: Any) -> Any:
-        commit = commits.get(identity(source))
-        return source if commit is None else replace(source, revision=commit)
-
-    data = config.dataset
-    texts = data.texts
-    texts = replace(
-        texts,
-        general=pin(texts.general),
-        benign=pin(texts.benign),
-        undesired=pin(texts.undesired),
-        others=[pin(each) for each in texts.others],
-    )
-    parts = {name: pin(getattr(data, name)) for name in ("prompts", "general", "undesired")}
-    return replace(config, dataset=replace(data, texts=texts, **parts))
 
 
 def _kept(cache: Path) -> str:

@@ -11,6 +11,7 @@ from sparc.models.model import Model
 from sparc.preflight.cost import Amounts, weight_bytes
 from sparc.preflight.rows import Row, size
 from sparc.preflight.weights import Found
+from sparc.storage.disk import quota_left
 
 _SCORE_BYTES, _COPIES = 4, 3  # float32; the entry, the part it grew from, and the run's contrast
 _COMPLETION_BYTES, _TOKEN_BYTES, _RESERVE = 400, 12, 20e6  # as text; the report, logs and the like
@@ -19,7 +20,8 @@ _COMPLETION_BYTES, _TOKEN_BYTES, _RESERVE = 400, 12, 20e6  # as text; the report
 def disk_row(config: Config, found: Found, model: Model, needed: Amounts) -> Row:
     """Whether everything fits: what is downloaded, the cache's entries and the outputs.
 
-    Folders of one file system are counted together. A data set of the hub is counted by what is
+    Room is what is free, or left of the user's quota where one can be asked for. Folders of one
+    file system are counted together. A data set of the hub is counted by what is
     kept of it, for it is streamed.
     """
     wanted = _wanted(config, found, model, needed)
@@ -29,8 +31,10 @@ def disk_row(config: Config, found: Found, model: Model, needed: Amounts) -> Row
     lines = []
     for folders in by_disk.values():
         total, place = sum(wanted[each] for each in folders), _there(folders[0])
-        free = shutil.disk_usage(place).free
-        lines.append(f"{size(total)} needed, {size(free)} free in {folders[0]}")
+        free, quota = shutil.disk_usage(place).free, quota_left(place)
+        told = "free" if quota is None else "left of your quota"
+        free = free if quota is None else min(free, quota)
+        lines.append(f"{size(total)} needed, {size(free)} {told} in {folders[0]}")
         if total > free:
             return Row("disk", False, lines[-1], _advice(folders, total - free))
     for folder in wanted:

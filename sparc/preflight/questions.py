@@ -8,7 +8,8 @@ from pathlib import Path
 from sparc.behaviours.streams import is_local
 from sparc.config import Config, SourceConfig
 from sparc.datasets import GENERAL, UNDESIRED, answers, settings_of
-from sparc.hub import model_is_local, probe
+from sparc.hub import probe
+from sparc.hub_models import model_is_local
 from sparc.locations import model_folder
 
 
@@ -48,10 +49,7 @@ def ask(config: Config, pool: ThreadPoolExecutor) -> Questions:
     )
 
 
-Identity = tuple[str | None, str | None, str, str | None]
-
-
-def identity(source: SourceConfig) -> Identity:
+def identity(source: SourceConfig) -> tuple[str | None, str | None, str, str | None]:
     """What tells one data set from another: path, configuration, split and revision."""
     return source.path, source.config, source.split, source.revision
 

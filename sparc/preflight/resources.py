@@ -73,12 +73,23 @@ class Bill:
         """One after the other."""
         return self.search, self.attribution, self.evaluation
 
-    def elsewhere(self) -> list[Row]:
-        """The rows for a device that is not here: what it takes, without a judgement."""
+    def elsewhere(self, config: Config, granted: float | None) -> list[Row]:
+        """The rows for GPUs that are not here: what they take, without a judgement.
+
+        Judged is whether the weights pass through the CPU's memory. granted: GB that Slurm gives.
+        """
         tera = sum(work.flops for work in self.works) / 1e12
         where = "not compared: jobs run on other machines"
+        if granted and config.model.device_map is None and self.weights > granted * 1e9:
+            advice = (
+                f"loading takes {size(self.weights)} of the CPU's memory, and jobs have "
+                f"hydra.launcher.mem_gb={granted:g}: raise it, or set model.device_map=auto"
+            )
+            memory = Row("memory", False, _taken(self), advice)
+        else:
+            memory = Row("memory", None, f"{_taken(self)}; {where}")
         return [
-            Row("memory", None, f"{_taken(self)}; {where}"),
+            memory,
             Row("time", None, f"{tera:.3g} TFLOP; {where}"),
         ]
 

@@ -1,5 +1,6 @@
 """What a run talks to besides the hub: Slurm and Weights & Biases."""
 
+import contextlib
 import netrc
 import os
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from urllib.parse import urlsplit
 
 from sparc.config import TrackingConfig
 from sparc.preflight.rows import Row
-from sparc.sweeps.slurm import request_complaint
+from sparc.sweeps.slurm import Silent, nodes, request_complaint
 
 _WANDB = "https://api.wandb.ai"
 
@@ -19,11 +20,19 @@ def is_slurm(launcher: Mapping[str, Any]) -> bool:
 
 
 def partition_row(launcher: Mapping[str, Any]) -> Row | None:
-    """Whether Slurm takes jobs for the partition asked for; None where jobs do not go there."""
+    """Whether Slurm takes jobs for the partition asked for, and what its nodes have.
+
+    None where jobs do not go there.
+    """
     if not is_slurm(launcher):
         return None
     partition, complaint = launcher.get("partition"), request_complaint(launcher)
     name = "the default partition" if partition is None else str(partition)
+    if complaint is None:
+        with contextlib.suppress(Silent):
+            gpus = launcher.get("gpus_per_node") or 0
+            fit = [str(node) for node in nodes(partition) if node.gpus >= gpus]
+            name += f", nodes with {' or '.join(fit)}"
     return Row("partition", complaint is None, name, complaint)
 
 

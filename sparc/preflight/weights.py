@@ -1,7 +1,7 @@
 """The model: whether it can be had, how large it is, and fetching it into the hub's cache."""
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,12 @@ from transformers import AutoConfig
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
-from sparc.hub import explained, is_cached, model_is_local
+from sparc.hub import explained
+from sparc.hub_models import is_cached, model_folder_of, needed
 from sparc.locations import EMBEDDED, model_folder
 from sparc.models.folders import read_config
 from sparc.models.tokenizing import load_tokenizer
 from sparc.preflight.rows import Row, size
-
-# A model's own files at the root of its repository; not weights of other frameworks.
-_SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-_WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 
 
 @dataclass(frozen=True)
@@ -35,19 +32,6 @@ class Found:
     architecture: Any
     bytes: int
     download: int
-
-
-def needed(names: Iterable[str]) -> list[str]:
-    """The files of a model's repository that loading it reads, of all its files' `names`."""
-    roots = [name for name in names if "/" not in name]
-    kept = [name for name in roots if name.endswith(_SMALL)]
-    for start, end in _WEIGHTS:
-        weights = [name for name in roots if name.startswith(start) and name.endswith(end)]
-        if weights:
-            # the other format's list of parts would be taken for a promise of those parts
-            other = [index for s, e in _WEIGHTS if e != end for index in (f"{s}{e}.index.json",)]
-            return sorted({*kept, *weights} - set(other))
-    return sorted(kept)
 
 
 def find_model(config: ModelConfig, local: bool) -> Found:
@@ -98,15 +82,7 @@ def fetch_model(config: ModelConfig) -> Row:
     source, where = model_folder(config.path), f"model.path={config.path}"
     if Path(source).is_dir():
         return model_row(find_model(config, True), config)
-    if not model_is_local(source, config.revision, where):
-        try:
-            names = needed(_on_hub(source, config.revision))
-            huggingface_hub.snapshot_download(
-                source, revision=config.revision, allow_patterns=names
-            )
-        except Exception as error:
-            raise explained(error, source, where) from error
-    folder = _cached_folder(source, config.revision)
+    folder = model_folder_of(source, config.revision, where, newest=True)
     total = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return Row("model", True, f"{source}: {size(total)} in {folder}")
 

@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +21,38 @@ def free_bytes(path: Path) -> int:
     while not os.path.exists(folder):  # unlike Path.exists, it takes no offence at forbidden ones
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def quota_left(path: Path) -> int | None:
+    """Bytes left of this user's quota where `path`, which exists, is; None where no tool says so.
+
+    Quotas of projects and of many servers show as a smaller disk. Those of users are asked for:
+    `lfs` knows Lustre's, `quota` the others. To write a file for a trial would do no less harm.
+    """
+    mount = path.expanduser().resolve()
+    while not mount.is_mount():
+        mount = mount.parent
+    for command in (["lfs", "quota", "-q", "-u", str(os.getuid())], ["quota", "-w", "-f"]):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(
+                [*command, str(mount)], capture_output=True, text=True, timeout=5, check=False
+            )
+            if (left := read_quota(done.stdout)) is not None:
+                return left
+    return None
+
+
+def read_quota(said: str) -> int | None:
+    """Bytes left in what `quota -w` or `lfs quota -q` said: kB used, soft and hard limit (0: none).
+
+    A star marks what is above its limit.
+    """
+    found = re.search(r"(?m)^\s*\S+\s+(\d+)\*?\s+(\d+)\s+(\d+)\s", said)
+    if found is None:
+        return None
+    used, soft, hard = map(int, found.groups())
+    limit = hard or soft
+    return max(0, limit - used) * 1024 if limit else None
 
 
 def refuse_full(folders: Mapping[str, str]) -> None:

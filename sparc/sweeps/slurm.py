@@ -68,25 +68,51 @@ def request_complaint(launcher: Mapping[str, Any]) -> str | None:
     Checks what can be told beforehand: partition and GPUs. sbatch has the last word.
     """
     partition, gpus = launcher.get("partition"), launcher.get("gpus_per_node") or 0
-    complaint = partition_complaint(partition)
-    if complaint or not gpus:
+    memory = launcher.get("mem_gb") or 0
+    if complaint := partition_complaint(partition):
         return complaint
     try:
-        most = _most_gpus(partition)
+        offered = nodes(partition)
     except Silent:  # an old or odd sinfo; sbatch will tell
         return None
-    if gpus <= most:
-        return None
     where = f"partition {partition}" if partition else "the cluster"
-    return f"hydra.launcher.gpus_per_node={gpus}: no node of {where} has more than {most} GPUs"
+    most = max((node.gpus for node in offered), default=0)
+    if gpus > most:
+        return f"hydra.launcher.gpus_per_node={gpus}: no node of {where} has more than {most} GPUs"
+    largest = max((node.memory_gb for node in offered if node.gpus >= gpus), default=0)
+    if memory > largest:
+        what = f"{where} with so many GPUs" if gpus else where
+        return f"hydra.launcher.mem_gb={memory:g}: no node of {what} has more than {largest:.0f} GB"
+    return None
 
 
-def _most_gpus(partition: str | None) -> int:
-    """GPUs of the node that has most of them."""
+@dataclass(frozen=True)
+class Node:
+    """A kind of node. resources: Slurm's words (gpu:a100:4). memory_gb: infinite if not told."""
+
+    resources: str
+    gpus: int
+    memory_gb: float
+
+    def __str__(self) -> str:
+        memory = "" if self.memory_gb == float("inf") else f", {self.memory_gb:.0f} GB"
+        return f"{self.resources if self.gpus else 'no GPU'}{memory}"
+
+
+def nodes(partition: str | None) -> list[Node]:
+    """The kinds of nodes of `partition` (None: of the cluster). Raises Silent as Slurm does."""
     chosen = ("-p", partition) if partition else ("-a",)
     # %G is cut by default: give it room
-    lines = _ask("sinfo", "-h", *chosen, "-o", "%500G")
-    return max(map(count_gpus, lines), default=0)
+    lines = _ask("sinfo", "-h", *chosen, "-o", "%500G|%m")
+    return list(dict.fromkeys(map(_node, lines)))
+
+
+def _node(line: str) -> Node:
+    resources, _, megabytes = (part.strip() for part in line.partition("|"))
+    digits = megabytes.rstrip("+")  # of nodes that differ the least
+    memory = int(digits) * 2**20 / 1e9 if digits.isdigit() else float("inf")
+    more = float("inf") if megabytes.endswith("+") else memory
+    return Node(resources, count_gpus(resources), more)
 
 
 def count_gpus(resources: str) -> int:

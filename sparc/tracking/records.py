@@ -8,6 +8,7 @@ from typing import Any
 from sparc.config import NOT_CONTENT
 from sparc.runs import Run
 from sparc.runs.tree import plain_references
+from sparc.storage.digests import digest
 from sparc.sweeps.jobs import identity
 from sparc.tracking.private import scrubbed
 
@@ -17,8 +18,12 @@ X_AXIS = "num_neurons"
 
 @dataclass(frozen=True)
 class Described:
-    """How a run is called and filed; `group` is None outside of a sweep."""
+    """How a run is called and filed; `group` is None outside of a sweep.
 
+    id: the same for every attempt at a job, and whenever it is logged.
+    """
+
+    id: str
     name: str
     group: str | None
     job_type: str
@@ -39,7 +44,7 @@ def _group(hydra: Mapping[str, Any], folder: Path) -> str | None:
 
 
 def describe(folder: Path, tags: list[str]) -> Described:
-    """Name, group (the sweep), job type (the stage), tags and config of the run in `folder`.
+    """Id, name, group (the sweep), job type (the stage), tags and config of the run in `folder`.
 
     Tags: the experiment, model, data set, attribution and pruning, then `tags`. Holds neither
     secrets nor paths of this machine.
@@ -60,7 +65,7 @@ def describe(folder: Path, tags: list[str]) -> Described:
             "config": config,
         }
     )
-    return Described(**clean)
+    return Described(id=digest([str(folder.resolve()), config])[:16], **clean)
 
 
 def _flat(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -111,6 +111,8 @@ class Tracker:
             dir=str(self._folder.resolve()),
             project=self._config.project,
             entity=self._config.entity,
+            id=described.id,
+            resume="allow" if mode == "online" else None,  # offline, `wandb sync` does it by the id
             name=described.name,
             group=described.group,
             job_type=described.job_type,

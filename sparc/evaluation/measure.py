@@ -16,7 +16,7 @@ from sparc.datasets import Dataset
 from sparc.errors import UserError
 from sparc.evaluation.completions import complete, completing, end_tokens
 from sparc.evaluation.drawing import Sampling
-from sparc.evaluation.harness import harness_key
+from sparc.evaluation.harness import asking, harness_key
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, reading, text_nll
 from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scorers import Scorer
@@ -78,6 +78,11 @@ class Bench:
     def reading(self) -> BatchTokens:
         """What a batch of windows for perplexity may take, the same for all arms."""
         return reading(self.config.perplexity.batch_tokens)
+
+    @cached_property
+    def asking(self) -> BatchTokens:
+        """How many requests of lm-evaluation-harness go together, the same for all arms."""
+        return asking(self.config.lm_eval)
 
     @property
     def sampling(self) -> Sampling:

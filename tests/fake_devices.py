@@ -220,7 +220,7 @@ def _attention(
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
     weights = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
-        here = torch.ones(weights.shape[-2:], dtype=torch.bool, device=query.device).tril()
+        here = torch.ones_like(weights, dtype=torch.bool).tril()
         weights = weights.masked_fill(~here, -torch.inf)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         weights = weights.masked_fill(~attn_mask, torch.finfo(weights.dtype).min)

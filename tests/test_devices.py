@@ -1,6 +1,5 @@
 """Two make-believe GPUs: every stage finds what it finds on the CPU, whatever lies where."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -99,7 +98,12 @@ def _without_neurons(model: Model) -> torch.Tensor:
 def _said(seed: int = 0, **sampling: Any) -> Work:
     def work(model: Model) -> torch.Tensor:
         drawn = complete_tokens(
-            model.network, model.tokenizer, PROMPTS, Sampling(**sampling), seed=seed, batch_tokens=50
+            model.network,
+            model.tokenizer,
+            PROMPTS,
+            Sampling(**sampling),
+            seed=seed,
+            batch_tokens=50,
         )
         return torch.tensor([(ids + [0] * 4)[:4] for samples in drawn for ids in samples])
 
@@ -197,7 +201,9 @@ def test_devices_do_not_mix_there() -> None:
 
 
 def _waits(work: Work, family: str, layers: int, place: str = "two") -> dict[str, int]:
-    config = type(micro_config(family))(**{**micro_config(family).to_diff_dict(), **_deep(family, layers)})
+    config = type(micro_config(family))(
+        **{**micro_config(family).to_diff_dict(), **_deep(family, layers)}
+    )
     model = model_of(family, network=AutoModelForCausalLM.from_config(config).eval())
     model.network.requires_grad_(False)
     with fake_devices.machine():

@@ -200,18 +200,40 @@ def test_devices_do_not_mix_there() -> None:
 # Waits for a device
 
 
-def _waits(work: Work, family: str, layers: int, place: str = "two") -> dict[str, int]:
-    config = type(micro_config(family))(
-        **{**micro_config(family).to_diff_dict(), **_deep(family, layers)}
-    )
-    model = model_of(family, network=AutoModelForCausalLM.from_config(config).eval())
-    model.network.requires_grad_(False)
+def _waits(work: Work, family: str, layers: int) -> int:
+    name = "n_layer" if family == "gpt2" else "num_hidden_layers"
+    shape = {**micro_config(family).to_dict(), name: layers}
+    network = AutoModelForCausalLM.from_config(type(micro_config(family))(**shape)).eval()
+    model = model_of(family, network=network.requires_grad_(False))
     with fake_devices.machine():
-        PLACES[place](model)
+        fake_devices.on_two(model)
         fake_devices.waits.clear()
         work(model)
-    return dict(fake_devices.waits)
+    return fake_devices.waits.total()
 
 
-def _deep(family: str, layers: int) -> dict[str, int]:
-    return {"n_layer" if family == "gpt2" else "num_hidden_layers": layers}
+ITERATED: dict[str, Work] = {
+    "attribution": _scores("lrp"),
+    "one by one": _scores("gradient", reduction="abs_weight", projection="down"),
+    "wanda": _scores("wanda"),
+    "token relevance": _tokens(again=False),
+    "layers computed again": _tokens(again=True),
+    "perplexity": _likelihood("documents"),
+    "completions": _said(samples=2, max_new_tokens=3, temperature=0.8, top_p=0.9),
+}
+
+
+@pytest.mark.parametrize("work", ITERATED)
+def test_no_layer_waits_for_a_device(work: str) -> None:
+    assert _waits(ITERATED[work], "llama", 3) == _waits(ITERATED[work], "llama", 5)
+
+
+def test_a_new_token_is_waited_for_once() -> None:
+    """By transformers, to see whether all rows have ended; drawing it waits for nothing."""
+    waits = [
+        _waits(_said(samples=2, max_new_tokens=new, temperature=0.8, top_p=0.9), "llama", 3)
+        for new in (2, 4)
+    ]
+    lines = [line for line in fake_devices.waits if line.startswith("drawing.py")]
+    assert waits[1] - waits[0] <= 2 * 2
+    assert [fake_devices.waits[line] for line in lines] == [1]

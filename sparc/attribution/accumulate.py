@@ -2,15 +2,13 @@
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import chain
 
 import torch
 
-from sparc.attribution.memory import is_out_of_memory
+from sparc.attribution.memory import batch_tokens
 from sparc.attribution.sums import Sums
-from sparc.batching import Batch, pad_left, token_budget
+from sparc.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
 from sparc.models.model import Model
@@ -71,55 +69,15 @@ class _Accumulator:
         if not self._rows:  # everything was done before
             assert start is not None, "reference sets are not empty"
             return start
-        totals = torch.stack([total.cpu().double() for total in self._totals])
-        per_sample[self._rows] = torch.cat([each.cpu().double() for each in self._row_totals])
+        first = self._totals[0].device
+        totals = torch.stack([total.to(first) for total in self._totals]).cpu().double()
+        per_sample[self._rows] = torch.cat(self._row_totals).cpu().double()
         done[self._rows] = True
         if start is not None:
             totals = totals + start.totals
             per_sample = torch.where(start.done, start.per_sample, per_sample)
             done = done | start.done
         return Sums(totals, per_sample, done)
-
-
-def _groups(samples: Sequence[Sequence[int]], rows: Sequence[int], budget: int) -> list[list[int]]:
-    groups = token_budget([len(samples[row]) for row in rows], budget)
-    return [[rows[index] for index in group] for group in groups]
-
-
-def _statistic(
-    model: Model, compute: Statistic, samples: Sequence[Sequence[int]], rows: list[int]
-) -> list[torch.Tensor] | None:
-    """The statistic of one batch; None where it does not fit in memory."""
-    try:
-        return compute(pad_left(samples, model.pad_id, model.device, rows))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    # Outside of `except`, whose traceback keeps the failed pass's tensors alive.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None
-
-
-def _smaller(samples: Sequence[Sequence[int]], rows: list[int]) -> int:
-    """Half the batch, as a token budget. Raises UserError where one sample does not fit."""
-    longest = max(len(samples[row]) for row in rows)
-    if len(rows) == 1:
-        raise UserError(
-            f"out of memory with a single reference sample of {longest} tokens: set "
-            "attribution.gradient_checkpointing=true, spread the model with "
-            "model.device_map=auto, or shorten the references (attribution.batch_tokens is "
-            "already down to one sample)"
-        )
-    budget = len(rows) // 2 * longest
-    _log.warning(
-        "out of memory with %d samples of up to %d tokens: going on with "
-        "attribution.batch_tokens=%d",
-        len(rows),
-        longest,
-        budget,
-    )
-    return budget
 
 
 def accumulate(
@@ -129,6 +87,7 @@ def accumulate(
     config: AttributionConfig,
     *,
     rows: Sequence[int] | None = None,
+    room: BatchTokens | None = None,
     start: Sums | None = None,
     keep: Callable[[Sums], None] = lambda _sums: None,
     label: str = "attribution",
@@ -138,26 +97,26 @@ def accumulate(
 
     Totals are float64, so that the order and the size of batches do not matter. `start` are sums
     to go on from; `keep` is handed the sums so far every `config.checkpoint_seconds`;
-    `advance(count)` is called as samples are done. On running out of memory the batch is halved.
-    Raises UserError for relevance that is not finite (unless `config.nonfinite` is `skip`) and
-    where even one sample does not fit in memory.
+    `advance(count)` is called as samples are done. On running out of memory `room` (by default
+    that of `config`) is halved. Raises UserError for relevance that is not finite (unless
+    `config.nonfinite` is `skip`) and where even one sample does not fit in memory.
     """
     chosen = range(len(samples)) if rows is None else rows
     todo = [row for row in chosen if start is None or not bool(start.done[row])]
     advance(len(chosen) - len(todo))
     accumulator = _Accumulator(model, len(samples), config, label)
-    queue = deque(_groups(samples, todo, config.batch_tokens))
-    kept = time.monotonic()
-    while queue:
-        batch = queue.popleft()
-        statistic = _statistic(model, compute, samples, batch)
-        if statistic is None:
-            budget = _smaller(samples, batch)
-            queue = deque(_groups(samples, [*batch, *chain.from_iterable(queue)], budget))
-            continue
-        accumulator.add(statistic, batch)
-        advance(len(batch))
-        if queue and time.monotonic() - kept >= config.checkpoint_seconds:
+
+    def add(batch: list[int]) -> int:
+        padded = pad_left(samples, model.pad_id, model.device, batch)
+        accumulator.add(compute(padded), batch)
+        return len(batch)
+
+    lengths, room = [len(sample) for sample in samples], room or batch_tokens(config)
+    left, kept = len(todo), time.monotonic()
+    for _, count in in_batches(lengths, room, add, rows=todo):
+        advance(count)
+        left -= count
+        if left and time.monotonic() - kept >= config.checkpoint_seconds:
             keep(accumulator.sums(start))
             kept = time.monotonic()
     return accumulator.sums(start)

@@ -5,7 +5,7 @@ import importlib.metadata
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import torch
 from hydra.utils import get_method
 
 from sparc.attribution.accumulate import Statistic, accumulate
-from sparc.attribution.memory import announce, gradient_checkpointing
+from sparc.attribution.memory import announce, batch_tokens, gradient_checkpointing
 from sparc.attribution.method import Method
 from sparc.attribution.sums import Sums, load_sums, merge, save_sums
+from sparc.batching import BatchTokens
 from sparc.config import AttributionConfig
 from sparc.datasets import GENERAL
 from sparc.errors import UserError
@@ -25,7 +26,7 @@ from sparc.references import ReferenceSet
 from sparc.scores import Scores, load_scores, save_scores
 from sparc.storage.cache import Corrupt, entry_folder, fetch, peek, remove
 
-FORMULA_VERSION = 2
+FORMULA_VERSION = 3
 """Raised when a formula changes, so that scores of an older one are not read."""
 
 _KIND = "scores"
@@ -63,6 +64,11 @@ class Engine:
     config: AttributionConfig
     cache: Path
     advance: Advance = ignore
+
+    @cached_property
+    def room(self) -> BatchTokens:
+        """What a batch of reference samples may take, the same for all sets."""
+        return batch_tokens(self.config)
 
     def announce(self, reference_sets: Sequence[ReferenceSet], shard: int | None = None) -> None:
         """Say in the log what computing `reference_sets` (or a shard of each) will take.
@@ -135,8 +141,8 @@ class Engine:
     @contextlib.contextmanager
     def _method(self) -> Iterator[Method]:
         with contextlib.ExitStack() as stack:
-            if self.config.gradient_checkpointing:
-                stack.enter_context(gradient_checkpointing(self.model))
+            again = self.config.gradient_checkpointing
+            stack.enter_context(gradient_checkpointing(self.model, again))
             yield stack.enter_context(self._opened())
 
     def _opened(self) -> contextlib.AbstractContextManager[Method]:
@@ -192,6 +198,7 @@ class Engine:
             reference_set.token_ids,
             self.config,
             rows=rows,
+            room=self.room,
             start=self._resumed(left, key, len(reference_set.token_ids)),
             keep=lambda sums: save_sums(sums, left, key),
             label=_label(reference_set),

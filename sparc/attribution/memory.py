@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from sparc.batching import token_budget
+from sparc.batching import BatchTokens, token_budget
 from sparc.config import AttributionConfig
 from sparc.methods import FORWARD_ONLY
 from sparc.models.families import Family
@@ -19,9 +19,11 @@ _SHARE = 0.75
 _log = logging.getLogger(__name__)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether `error` says that memory ran out, on an accelerator or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def batch_tokens(config: AttributionConfig) -> BatchTokens:
+    """The budget of `config`, for all reference sets together."""
+    again = "" if config.gradient_checkpointing else "attribution.gradient_checkpointing=true, "
+    ways = f"set {again}model.dtype=bfloat16 or model.device_map=auto, or shorten the references"
+    return BatchTokens(config.batch_tokens, "attribution.batch_tokens", "reference sample", ways)
 
 
 def _recompute(function: Any, *inputs: Any) -> Any:
@@ -33,15 +35,19 @@ def _recompute(function: Any, *inputs: Any) -> Any:
 
 
 @contextlib.contextmanager
-def gradient_checkpointing(model: Model) -> Iterator[None]:
+def gradient_checkpointing(model: Model, wanted: bool = True) -> Iterator[None]:
     """Keep only each decoder layer's input, and compute the layer again in the backward pass.
 
+    Nothing changes unless it is `wanted`.
     Layers do so in training mode only, so the layers themselves are put in it, but none of the
     modules inside them: dropout modules stay off. What a layer itself drops in training mode (OPT
     does so by a function and a number) is set to zero, and layer drop belongs to the decoder,
     which stays in evaluation mode. Everything is put back at the end.
     """
     with contextlib.ExitStack() as stack:
+        if not wanted:
+            yield
+            return
         # a layer that is computed again hands a gradient on to its input if that asks for one
         embeddings = model.network.get_input_embeddings()
         hook = embeddings.register_forward_hook(lambda _m, _i, output: output.requires_grad_())

@@ -12,14 +12,15 @@ Target = Callable[[torch.Tensor], torch.Tensor]
 def target(config: TargetConfig) -> Target:
     """The function from last-position logits [samples, vocabulary] to targets [samples].
 
-    `argmax`: the largest logit.
+    `argmax`: the largest logit; the first of them where several are equal, as logits in bfloat16
+    often are.
     `tokens`: the sum of the logits of `token_ids`. `difference`: the first of two `token_ids`
     minus the second. `logprob`: the log-probability of any of `token_ids`.
     Targets are never averaged over samples: relevance adds up over samples.
     """
     ids = list(config.token_ids)
     functions: dict[str, Target] = {
-        "argmax": lambda logits: logits.amax(-1),
+        "argmax": lambda logits: logits.gather(-1, logits.argmax(-1, keepdim=True))[:, 0],
         "tokens": lambda logits: logits[:, ids].sum(-1),
         "difference": lambda logits: logits[:, ids[0]] - logits[:, ids[1]],
         "logprob": lambda logits: logits.log_softmax(-1)[:, ids].logsumexp(-1),

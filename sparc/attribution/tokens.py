@@ -8,14 +8,17 @@ the latter is conserved: it adds up to the explained output, but for biases).
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
+from sparc.attribution.forward import last_logits
 from sparc.attribution.lxt_rules import lrp_rules
+from sparc.attribution.memory import batch_tokens, gradient_checkpointing
 from sparc.attribution.target import Target, target
-from sparc.batching import Batch, batches
+from sparc.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.config import AttributionConfig
 from sparc.models.model import Block, Model, parameter
 
@@ -40,6 +43,8 @@ class TokenRelevance:
 
 @dataclass
 class _Recording:
+    """What one batch's passes leave on the input's device; the CPU reads it once, at the end."""
+
     embedding: torch.Tensor | None
     removed: torch.Tensor
     neurons: torch.Tensor
@@ -52,21 +57,29 @@ def token_relevance(
     neurons: Neurons,
     shown: int,
     config: AttributionConfig,
+    room: BatchTokens | None = None,
 ) -> list[TokenRelevance]:
     """Token-level relevance of each of `texts` (token ids), in their order.
 
     `neurons` are added up, the first `shown` of them also kept apart. With `attribution=lrp`
-    under its rules, else plain gradient x input; always signed, whatever the reduction.
+    under its rules, else plain gradient x input; always signed, whatever the reduction. Layers are
+    computed again and batches halved as in attribution; `room` is by default that of `config`.
+    Raises UserError where even one text does not fit in memory.
     """
-    rules = lrp_rules(model, config.rules) if config.name == "lrp" else contextlib.nullcontext()
     found: dict[int, TokenRelevance] = {}
-    with rules:
-        for batch in batches(
-            texts, batch_tokens=config.batch_tokens, pad_id=model.pad_id, device=model.device
-        ):
-            explained = target(config.target)
-            each = _batch_relevance(model, batch, neurons, shown, explained, config.projection)
-            found.update(zip(batch.rows, each, strict=True))
+    explained = target(config.target)
+
+    def relevance(rows: list[int]) -> list[TokenRelevance]:
+        batch = pad_left(texts, model.pad_id, model.device, rows)
+        return list(_batch_relevance(model, batch, neurons, shown, explained, config.projection))
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(gradient_checkpointing(model, config.gradient_checkpointing))
+        if config.name == "lrp":
+            stack.enter_context(lrp_rules(model, config.rules))
+        lengths = [len(text) for text in texts]
+        for rows, each in in_batches(lengths, room or batch_tokens(config), relevance):
+            found.update(zip(rows, each, strict=True))
     return [found[row] for row in range(len(texts))]
 
 
@@ -74,26 +87,26 @@ def _batch_relevance(
     model: Model, batch: Batch, neurons: Neurons, shown: int, explained: Target, projection: str
 ) -> Iterator[TokenRelevance]:
     shape = (*batch.input_ids.shape, shown)
-    recording = _Recording(None, torch.zeros(shape[:2]), torch.zeros(shape), torch.zeros(shape))
+    recording = _Recording(
+        None,
+        *(batch.input_ids.new_zeros(s, dtype=torch.float32) for s in (shape[:2], shape, shape)),
+    )
     with contextlib.ExitStack() as stack, torch.enable_grad():
         _watch(stack, model, recording, neurons, shown, projection)
-        logits = model.network(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        explained(logits.float()).sum().backward()  # type: ignore[no-untyped-call]
+        logits = last_logits(model, batch)
+        explained(logits).sum().backward()  # type: ignore[no-untyped-call]
     embedding: Any = recording.embedding
     inputs = (embedding.detach().float() * embedding.grad.float()).sum(-1).cpu()
+    removed, kept, hidden = (
+        each.cpu() for each in (recording.removed, recording.neurons, recording.hidden)
+    )
     top = logits.detach().argmax(-1).tolist()
     for row, mask in enumerate(batch.attention_mask.bool().cpu()):
         yield TokenRelevance(
             inputs=inputs[row, mask],
-            removed=recording.removed[row, mask],
-            neurons=recording.neurons[row, mask],
-            hidden=recording.hidden[row, mask],
+            removed=removed[row, mask],
+            neurons=kept[row, mask],
+            hidden=hidden[row, mask],
             next_token=top[row],
         )
 
@@ -112,11 +125,15 @@ def _watch(
 
     embeddings = model.network.get_input_embeddings()
     stack.callback(embeddings.register_forward_hook(keep_embedding).remove)
+    order = sorted(range(len(neurons)), key=lambda place: neurons[place][0])
+    # one copy a device, for all layers: the CPU waits for each
+    indices_on = cache(torch.tensor([neurons[place][1] for place in order]).to)
+    first = 0
     for layer, block in enumerate(model.blocks):
-        places = [place for place, (each, _) in enumerate(neurons) if each == layer]
+        places = [place for place in order if neurons[place][0] == layer]
         if places:
-            indices = [neurons[place][1] for place in places]
-            layer_of = _Layer(recording, places, indices, shown)
+            layer_of = _Layer(recording, places, indices_on, first, shown)
+            first += len(places)
             module, relevance = _hook(block, projection, layer_of)
             stack.callback(module.register_forward_hook(relevance).remove)
             stack.callback(block.down.register_forward_hook(layer_of.keep_hidden).remove)
@@ -124,29 +141,36 @@ def _watch(
 
 @dataclass(frozen=True)
 class _Layer:
-    """The chosen neurons of one layer: their places in the choice and indices in the layer."""
+    """The chosen neurons of one layer: their places in the choice and indices in the layer.
+
+    The latter stand in `indices_on(device)` from `first` on.
+    """
 
     recording: _Recording
     places: list[int]
-    indices: list[int]
+    indices_on: Callable[[torch.device], torch.Tensor]
+    first: int
     shown: int
 
     def _pick(self, value: torch.Tensor) -> torch.Tensor:
+        indices = self.indices_on(value.device)[self.first : self.first + len(self.places)]
+        picked = value.detach().index_select(-1, indices).float()
         # OPT runs its MLP on [samples * tokens, width]
-        picked = value.detach()[..., self.indices].float().cpu()
-        return picked.reshape(*self.recording.removed.shape, len(self.indices))
+        return picked.reshape(*self.recording.removed.shape, -1)
 
-    def keep_hidden(self, _module: nn.Module, inputs: Any, _output: torch.Tensor) -> None:
+    def _keep(self, store: torch.Tensor, values: torch.Tensor) -> None:
         for column, place in enumerate(self.places):
             if place < self.shown:
-                self.recording.hidden[..., place] = self._pick(inputs[0])[..., column]
+                store[..., place] = values[..., column]
+
+    def keep_hidden(self, _module: nn.Module, inputs: Any, _output: torch.Tensor) -> None:
+        self._keep(self.recording.hidden, self._pick(inputs[0]).to(self.recording.hidden.device))
 
     def keep_relevance(self, value: torch.Tensor, gradient: torch.Tensor) -> None:
         relevance = self._pick(value) * self._pick(gradient)
+        relevance = relevance.to(self.recording.removed.device)
         self.recording.removed += relevance.sum(-1)
-        for column, place in enumerate(self.places):
-            if place < self.shown:
-                self.recording.neurons[..., place] = relevance[..., column]
+        self._keep(self.recording.neurons, relevance)
 
 
 def _hook(

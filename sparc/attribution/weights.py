@@ -20,6 +20,8 @@ def weighted_sum(model: Model, projection: str, norms: torch.Tensor | None) -> t
         weight = parameter(module, "weight").detach().float().abs()
         weight = weight.T if model.family.transposed else weight
         if norms is not None:
-            weight = weight * norms[layer].to(weight.device, weight.dtype)
-        rows.append(weight.sum(0 if projection == "down" else 1).double().cpu())
-    return torch.stack(rows)
+            # the CPU need not wait for what it hands over
+            norm = norms[layer].to(weight.dtype).to(weight.device, non_blocking=True)
+            weight = weight * norm
+        rows.append(weight.sum(0 if projection == "down" else 1))
+    return torch.stack([row.to(rows[0].device) for row in rows]).cpu().double()

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from sparc.batching import BatchTokens
 from sparc.behaviours.cuts import cuts
 from sparc.datasets import Means
 from sparc.errors import UserError
-from sparc.evaluation.completions import complete_tokens, encode, end_tokens, text_of
+from sparc.evaluation.completions import (
+    complete_tokens,
+    completing,
+    encode,
+    end_tokens,
+    text_of,
+)
 from sparc.evaluation.drawing import Sampling
 from sparc.storage.artifacts import write_json
 from sparc.storage.cache import fetch
@@ -66,6 +74,11 @@ class Search:
     cut: float | None
     advice: str
     fewest: int | None = None
+
+    @cached_property
+    def room(self) -> BatchTokens:
+        """What a batch of completions may take, the same for the whole search."""
+        return completing(self.batch_tokens)
 
 
 @dataclass(frozen=True)
@@ -168,7 +181,7 @@ def _said(means: Means, search: Search, prompts: Sequence[str]) -> list[list[Res
         prompts,
         search.sampling,
         seed=search.seed,
-        batch_tokens=search.batch_tokens,
+        batch_tokens=search.room,
     )
     texts = [text_of(model.tokenizer, ids) for samples in tokens for ids in samples]
     scores = iter(zip(texts, means.scorer(texts), strict=True))

@@ -6,6 +6,8 @@ between them is the models', not the dice's. The same prompt twice gives the sam
 `sparc.evaluation.drawing` picks the tokens.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
-from sparc.batching import Batch, pad_left, token_budget
+from sparc.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.errors import UserError
 from sparc.evaluation.drawing import Choose, Sampling, drawing_device, uniforms
 from sparc.evaluation.inference import (
@@ -35,15 +37,15 @@ def complete(
     sampling: Sampling,
     *,
     seed: int,
-    batch_tokens: int,
+    batch_tokens: int | BatchTokens,
     progress: Progress | None = None,
 ) -> list[list[str]]:
     """Complete each prompt; return [prompts][samples] texts without prompt and special tokens.
 
     Works with any causal language model of transformers; sampling defaults stored with the model
-    are not used. `batch_tokens` bounds a batch's prompt and new tokens together. Raises UserError
-    for a prompt that is empty or too long for the model's context, and for logits that are not
-    finite.
+    are not used. `batch_tokens` bounds a batch's prompt and new tokens together; where memory runs
+    out it is halved. Raises UserError for a prompt that is empty or too long for the model's
+    context, for logits that are not finite, and where one completion does not fit in memory.
     """
     tokens = complete_tokens(
         model,
@@ -64,12 +66,11 @@ def complete_tokens(
     sampling: Sampling,
     *,
     seed: int,
-    batch_tokens: int,
+    batch_tokens: int | BatchTokens,
     progress: Progress | None = None,
 ) -> list[list[list[int]]]:
     """As `complete`, but the new token ids [prompts][samples][tokens], without the end token."""
     encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
-    lengths = [(len(ids) + sampling.max_new_tokens) * sampling.samples for ids in encoded]
     ends = end_tokens(model, tokenizer)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,  # the processor below has drawn already: argmax takes what it left
@@ -77,20 +78,31 @@ def complete_tokens(
         eos_token_id=ends or None,
         pad_token_id=padding_id(tokenizer),
     )
+    rows = list(itertools.product(range(len(prompts)), range(sampling.samples)))
+    lengths = [len(encoded[prompt]) + sampling.max_new_tokens for prompt, _ in rows]
+
+    def said(batch: list[int]) -> list[list[int]]:
+        chosen = [rows[row] for row in batch]
+        numbers = [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in chosen]
+        new = _generate(model, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
+        return [_up_to_end(tokens, ends) for tokens in new.tolist()]
+
     found: list[list[list[int]]] = [[[] for _ in range(sampling.samples)] for _ in prompts]
+    room = completing(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
     with evaluating(model), _generation_config(model, config):
-        for batch in token_budget(lengths, batch_tokens):
-            padded = pad_left(encoded, config.pad_token_id, input_device(model), batch)
-            rows = [(prompt, i) for prompt in batch for i in range(sampling.samples)]
-            numbers = np.stack(
-                [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in rows]
-            )
-            new = _generate(model, padded, sampling, numbers)
-            for (prompt, sample), tokens in zip(rows, new.tolist(), strict=True):
-                found[prompt][sample] = _up_to_end(tokens, ends)
+        for batch, new in in_batches(lengths, room, said, together=sampling.samples):
+            for row, tokens in zip(batch, new, strict=True):
+                prompt, sample = rows[row]
+                found[prompt][sample] = tokens
             if progress is not None:
-                progress(len(rows))
+                progress(len(batch))
     return found
+
+
+def completing(batch_tokens: int) -> BatchTokens:
+    """The budget of `evaluation.batch_tokens`, for all completions together."""
+    ways = "set model.dtype=bfloat16 or model.device_map=auto, or ask for fewer new tokens"
+    return BatchTokens(batch_tokens, "evaluation.batch_tokens", "completion", ways)
 
 
 def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
@@ -101,20 +113,35 @@ def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
 
 
 def _generate(
-    model: Any, prompts: Batch, sampling: Sampling, numbers: NDArray[np.float64]
+    model: Any,
+    encoded: Sequence[Sequence[int]],
+    prompts: list[int],
+    sampling: Sampling,
+    numbers: NDArray[np.float64],
 ) -> Tensor:
-    """New token ids [prompts x samples, steps], steps up to `max_new_tokens`; padded at the end."""
-    ids = prompts.input_ids.repeat_interleave(sampling.samples, 0)
-    own = torch.from_numpy(numbers).to(drawing_device(ids.device))
-    choose = Choose(sampling, own, ids.shape[1])
+    """New token ids [rows, steps], steps up to `max_new_tokens`; padded at the end.
+
+    prompts: [rows] positions in `encoded`, rows of a prompt side by side. numbers: [rows,
+    max_new_tokens], uniform.
+    """
+    pad_id, device = model.generation_config.pad_token_id, input_device(model)
+    batch = pad_left(encoded, pad_id, device, prompts)
+    rows = Counter(prompts)
+    shared = None
+    if len(set(rows.values())) == 1:  # but where the end of a halved batch is within a prompt
+        once = pad_left(encoded, pad_id, device, list(rows))
+        shared = _shared_prefill(model, once, rows[prompts[0]])
+    own = torch.from_numpy(numbers).to(drawing_device(device))
+    choose = Choose(sampling, own, batch.input_ids.shape[1])
     output = model.generate(
-        input_ids=ids,
-        attention_mask=prompts.attention_mask.repeat_interleave(sampling.samples, 0),
-        past_key_values=_shared_prefill(model, prompts, sampling.samples),
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        past_key_values=shared,
         generation_config=model.generation_config,
         logits_processor=LogitsProcessorList([choose]),
     )
-    return torch.as_tensor(output)[:, ids.shape[1] :]
+    choose.check()
+    return torch.as_tensor(output)[:, batch.input_ids.shape[1] :]
 
 
 @torch.no_grad()

@@ -16,6 +16,9 @@ from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWar
 
 from sparc.errors import UserError
 
+LOGITS_AT_ONCE = 2**22
+"""Logits that are drawn from at a time; each takes some 35 bytes meanwhile."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -64,20 +67,40 @@ class Choose(LogitsProcessor):
             self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
         if sampling.top_k > 0:
             self.warpers.append(TopKLogitsWarper(sampling.top_k))
+        self._finite: Tensor | None = None
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Return scores [rows, vocabulary]: 0 for the chosen token, -inf for all others."""
-        if not torch.isfinite(scores.logsumexp(-1)).all():
+        """Make scores [rows, vocabulary] 0 for the chosen token and -inf for all others, in place.
+
+        Rows are drawn in parts: what drawing holds besides does not grow with their number.
+        """
+        step = input_ids.shape[1] - self.prompt_length
+        at_once = max(1, LOGITS_AT_ONCE // scores.shape[1])
+        for first in range(0, len(scores), at_once):
+            rows = slice(first, first + at_once)
+            self._note(scores[rows])
+            token = self._drawn(input_ids[rows], scores[rows], self.uniforms[rows, step, None])
+            scores[rows].fill_(-torch.inf).scatter_(1, token, 0.0)
+        return scores
+
+    def check(self) -> None:
+        """Raise UserError where any logits so far were not finite: asked once, as it waits."""
+        if self._finite is not None and not bool(self._finite):
             raise UserError("the model's logits are not finite; check its weights and dtype")
+
+    def _note(self, scores: Tensor) -> None:
+        finite = scores.logsumexp(-1).isfinite().all()
+        self._finite = finite if self._finite is None else self._finite & finite
+
+    def _drawn(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
+        """The next token of each row, [rows, 1]."""
         if self.greedy:
-            token = scores.argmax(-1, keepdim=True)
-        else:
-            for warper in self.warpers:
-                scores = warper(input_ids, scores)
-            scores = nucleus(scores, self.top_p)
-            step = input_ids.shape[1] - self.prompt_length
-            token = inverse_cdf(scores, self.uniforms[:, step, None])
-        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
+            return scores.argmax(-1, keepdim=True)
+        for warper in self.warpers:
+            scores = warper(input_ids, scores)
+        # behind logits that are not finite there may be no token: see `check`
+        token = inverse_cdf(nucleus(scores, self.top_p), numbers)
+        return token.clamp(max=scores.shape[-1] - 1)
 
 
 def nucleus(scores: Tensor, top_p: float) -> Tensor:

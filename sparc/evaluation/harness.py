@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparc.batching import BatchTokens, in_batches
 from sparc.config import LmEvalConfig
 from sparc.errors import UserError
 from sparc.models.model import Model
@@ -18,35 +19,56 @@ from sparc.storage.digests import file_digest
 Array = NDArray[np.float64]
 
 
-def accuracies(model: Model, config: LmEvalConfig) -> dict[str, Array]:
+def accuracies(
+    model: Model, config: LmEvalConfig, room: BatchTokens | None = None
+) -> dict[str, Array]:
     """ "task/metric" -> a value for each document [documents], higher is better.
 
     Metrics without a value for each document, or for which lower is better (perplexities), are
-    left out. Raises UserError where the package or a task is missing, and where a task has no
-    such metric.
+    left out. Where memory runs out, all is asked anew in batches of half the size, which `room`
+    (by default that of `config`) keeps. Raises
+    UserError where the package or a task is missing, where a task has no such metric, and where
+    one request does not fit in memory.
     """
     if not config.tasks:
         return {}
     tasks = known_tasks(config)
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
 
     for name in ("lm_eval", "lm-eval", "lm_eval.evaluator"):  # one line for every request
         logging.getLogger(name).setLevel(logging.ERROR)
-    results: Any = simple_evaluate(
-        model=HFLM(
-            pretrained=model.network,
-            tokenizer=model.tokenizer,
-            batch_size=config.batch_size,
-            max_length=model.max_length,
-        ),
-        tasks=list(config.tasks),
-        num_fewshot=config.num_fewshot,
-        limit=config.limit,
-        task_manager=tasks,
-        bootstrap_iters=0,
-    )
+
+    def asked(batch: list[int]) -> Any:
+        return simple_evaluate(
+            model=language_model(model, len(batch)),
+            tasks=list(config.tasks),
+            num_fewshot=config.num_fewshot,
+            limit=config.limit,
+            task_manager=tasks,
+            bootstrap_iters=0,
+        )
+
+    # the harness makes its batches itself: of the first only the size counts
+    _, results = next(in_batches([1] * config.batch_size, room or asking(config), asked))
     return _by_document(results)
+
+
+def asking(config: LmEvalConfig) -> BatchTokens:
+    """How many requests go together, for all arms."""
+    ways = "set model.dtype=bfloat16 or model.device_map=auto"
+    return BatchTokens(config.batch_size, "evaluation.lm_eval.batch_size", "request", ways)
+
+
+def language_model(model: Model, batch_size: int) -> Any:
+    """`model` as lm-evaluation-harness asks it."""
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(
+        pretrained=model.network,
+        tokenizer=model.tokenizer,
+        batch_size=batch_size,
+        max_length=model.max_length,
+    )
 
 
 def known_tasks(config: LmEvalConfig) -> Any:

@@ -11,9 +11,7 @@ Progress = Callable[[int], None]
 """Called after each batch with the number of items it has finished."""
 
 
-def pad_right(
-    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask of right-padded sequences, both [sequences, longest] int64."""
     longest = max(len(sequence) for sequence in sequences)
     ids = torch.full((len(sequences), longest), pad_id, dtype=torch.long)
@@ -21,7 +19,7 @@ def pad_right(
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
         mask[row, : len(sequence)] = 1
-    return ids.to(device), mask.to(device)
+    return ids, mask
 
 
 def padding_id(tokenizer: Any) -> int:

@@ -33,7 +33,7 @@ def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Meas
     """
 
     def make() -> Measurement:
-        tasks = accuracies(bench.model, bench.config.lm_eval)
+        tasks = accuracies(bench.model, bench.config.lm_eval, bench.asking)
         return replace(measure_baseline(bench, advance), accuracies=tasks)
 
     return _kept(bench, cache, _BASELINES, bench.key, make, advance)
@@ -54,7 +54,7 @@ def measured_arm(
 
     def make() -> Measurement:
         with removed(bench.model, neurons):
-            found = accuracies(bench.model, bench.config.lm_eval) if tasks else {}
+            found = accuracies(bench.model, bench.config.lm_eval, bench.asking) if tasks else {}
             return replace(measure(bench, advance), accuracies=found)
 
     return _kept(bench, cache, _ARMS, key, make, advance)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparc.batching import BatchTokens, OutOfMemory
 from sparc.config import EvaluationConfig
 from sparc.datasets import Dataset
 from sparc.errors import UserError
-from sparc.evaluation.completions import complete, end_tokens
+from sparc.evaluation.completions import complete, completing, end_tokens
 from sparc.evaluation.drawing import Sampling
-from sparc.evaluation.harness import harness_key
-from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, text_nll
+from sparc.evaluation.harness import asking, harness_key
+from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, reading, text_nll
 from sparc.evaluation.repetition import repetition
 from sparc.evaluation.scorers import Scorer
 from sparc.models.model import Model
@@ -64,6 +65,21 @@ class Bench:
     config: EvaluationConfig
     scorers: Mapping[str, Scorer]
     seed: int
+
+    @cached_property
+    def completing(self) -> BatchTokens:
+        """What a batch of completions may take, the same for all arms."""
+        return completing(self.config.batch_tokens)
+
+    @cached_property
+    def reading(self) -> BatchTokens:
+        """What a batch of windows for perplexity may take, the same for all arms."""
+        return reading(self.config.perplexity.batch_tokens)
+
+    @cached_property
+    def asking(self) -> BatchTokens:
+        """How many requests of lm-evaluation-harness go together, the same for all arms."""
+        return asking(self.config.lm_eval)
 
     @property
     def sampling(self) -> Sampling:
@@ -157,7 +173,7 @@ def _likelihoods(bench: Bench) -> dict[str, TextNLL]:
             convention=config.perplexity.convention,
             max_length=config.perplexity.max_length or model.max_length,
             stride=config.perplexity.stride,
-            batch_tokens=config.perplexity.batch_tokens,
+            batch_tokens=bench.reading,
             append_eos=bench.dataset.append_eos,
             bos_every_window=model.family.bos_every_window,
         )
@@ -172,7 +188,7 @@ def _complete(bench: Bench, prompts: Sequence[str], advance: Advance) -> list[li
         prompts,
         bench.sampling,
         seed=bench.seed,
-        batch_tokens=bench.config.batch_tokens,
+        batch_tokens=bench.completing,
         progress=advance,
     )
 
@@ -186,6 +202,8 @@ def _whatever_can_be(
     """
     try:
         return _complete(bench, prompts, advance), 0
+    except OutOfMemory:  # not the model's failure
+        raise
     except UserError as error:
         if bench.config.on_failure == "stop":
             raise UserError(
@@ -195,6 +213,8 @@ def _whatever_can_be(
     for prompt in prompts:  # a prompt's completions are the same alone and among others
         try:
             said += _complete(bench, [prompt], _silent)
+        except OutOfMemory:
+            raise
         except UserError:
             said.append([""] * bench.config.sampling.samples)
             failed += bench.config.sampling.samples

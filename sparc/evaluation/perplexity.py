@@ -1,8 +1,9 @@
 """Exact perplexity of texts; `sparc.evaluation.windows` says what the conventions mean."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparc.batching import token_budget
+from sparc.batching import BatchTokens, in_batches
 from sparc.errors import UserError
 from sparc.evaluation.inference import (
     Progress,
@@ -19,7 +20,7 @@ from sparc.evaluation.inference import (
     pad_right,
     padding_id,
 )
-from sparc.evaluation.trunk import trunk_and_head
+from sparc.evaluation.trunk import Head, Trunk, trunk_and_head
 from sparc.evaluation.windows import Window, text_windows
 from sparc.models.model import input_device
 
@@ -59,7 +60,7 @@ def text_nll(
     convention: str,
     max_length: int,
     stride: int,
-    batch_tokens: int,
+    batch_tokens: int | BatchTokens,
     append_eos: bool = False,
     bos_every_window: bool = False,
     progress: Progress | None = None,
@@ -68,8 +69,9 @@ def text_nll(
 
     `stride` is used by ``stride`` alone, `append_eos` (end each document with the tokenizer's
     end-of-sequence token, which is then predicted too) by ``documents`` alone. `batch_tokens`
-    bounds the padded tokens of a forward pass and does not change the result.
-    Raises UserError for impossible settings and for texts without a token to predict.
+    bounds the padded tokens of a forward pass and does not change the result; where memory runs
+    out it is halved. Raises UserError for impossible settings, for texts without a token to
+    predict, and where one window does not fit in memory.
     """
     limit = context_length(model)
     if limit is not None and max_length > limit:
@@ -87,10 +89,22 @@ def text_nll(
         bos_every_window=bos_every_window,
     )
     with evaluating(model):
-        nll = _windows_nll(model, windows, padding_id(tokenizer), batch_tokens, progress)
+        room = reading(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
+        nll = _windows_nll(model, windows, padding_id(tokenizer), room, progress)
     tokens = np.array([len(window.predicted) for window in windows], dtype=np.int64)
     predicted = np.concatenate([window.predicted for window in windows])
     return TextNLL(nll, tokens, convention, unigram_perplexity(np.bincount(predicted)))
+
+
+def reading(batch_tokens: int) -> BatchTokens:
+    """The budget of `evaluation.perplexity.batch_tokens`, for all texts together."""
+    ways = "set evaluation.perplexity.max_length lower, model.dtype=bfloat16 or "
+    return BatchTokens(
+        batch_tokens,
+        "evaluation.perplexity.batch_tokens",
+        "window of text",
+        f"{ways}model.device_map=auto",
+    )
 
 
 def unigram_perplexity(counts: NDArray[np.integer[Any]]) -> float:
@@ -124,37 +138,49 @@ def _windows_nll(
     model: Any,
     windows: Sequence[Window],
     pad_id: int,
-    batch_tokens: int,
+    room: BatchTokens,
     progress: Progress | None,
 ) -> NDArray[np.float64]:
-    trunk, head = trunk_and_head(model, windows[0].ids[:8])
     nll = np.zeros(len(windows))
-    for batch in token_budget([len(window.ids) for window in windows], batch_tokens):
-        ids, mask = pad_right([windows[i].ids for i in batch], pad_id, input_device(model))
-        context = torch.tensor([windows[i].context for i in batch], device=ids.device)[:, None]
-        first = int(context.min())
-        states = trunk(ids, mask, first - 1)[:, first - 1 : -1]
-        position = torch.arange(first, ids.shape[1], device=ids.device)
-        wanted = (position >= context) & (mask[:, first:] == 1)
-        losses = _losses(head, states[wanted.to(states.device)], ids[:, first:][wanted])
-        rows = wanted.nonzero()[:, 0].cpu().numpy()
-        nll[batch] = np.bincount(rows, weights=losses, minlength=len(batch))
+    parts = cache(lambda: trunk_and_head(model, windows[0].ids[:8]))
+
+    def losses(batch: list[int]) -> NDArray[np.float64]:
+        return _batch_nll(model, *parts(), [windows[row] for row in batch], pad_id)
+
+    for batch, found in in_batches([len(window.ids) for window in windows], room, losses):
+        nll[batch] = found
         if progress is not None:
             progress(len(batch))
     return nll
 
 
-def _losses(
-    head: Callable[[Tensor], Tensor], states: Tensor, targets: Tensor
+def _batch_nll(
+    model: Any, trunk: Trunk, head: Head, windows: Sequence[Window], pad_id: int
 ) -> NDArray[np.float64]:
+    """The sum over each window's predicted tokens, [windows]."""
+    ids, mask = pad_right([window.ids for window in windows], pad_id)
+    first = min(window.context for window in windows)
+    context = torch.tensor([window.context for window in windows])[:, None]
+    wanted = (torch.arange(first, ids.shape[1]) >= context) & (mask[:, first:] == 1)
+    rows, columns = wanted.nonzero(as_tuple=True)
+    device = input_device(model)
+    states = trunk(ids.to(device), mask.to(device), first - 1)[:, first - 1 : -1]
+    states = states[rows.to(states.device), columns.to(states.device)]
+    losses = _losses(head, states, ids[rows, first + columns])
+    nll = np.bincount(rows.numpy(), weights=losses, minlength=len(windows))
+    return nll.astype(np.float64, copy=False)
+
+
+def _losses(head: Head, states: Tensor, targets: Tensor) -> NDArray[np.float64]:
     """-log p of each target [n], float32 log-softmax handed on as float64."""
     losses = []
-    width = head(states[:1]).shape[-1]
-    for part in range(0, len(targets), max(1, _LOGITS_AT_ONCE // width)):
-        chosen = slice(part, part + max(1, _LOGITS_AT_ONCE // width))
-        logits = head(states[chosen]).float()
-        loss = torch.nn.functional.cross_entropy(
-            logits, targets[chosen].to(logits.device), reduction="none"
+    at_once = max(1, _LOGITS_AT_ONCE // head(states[:1]).shape[-1])
+    for part in range(0, len(targets), at_once):
+        logits = head(states[part : part + at_once]).float()
+        targets = targets.to(logits.device)
+        losses.append(
+            torch.nn.functional.cross_entropy(
+                logits, targets[part : part + at_once], reduction="none"
+            )
         )
-        losses.append(loss.cpu().numpy().astype(np.float64))
-    return np.concatenate(losses)
+    return torch.cat(losses).cpu().numpy().astype(np.float64)

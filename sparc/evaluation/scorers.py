@@ -18,6 +18,7 @@ import torch
 from huggingface_hub import constants
 from numpy.typing import NDArray
 
+from sparc.batching import BatchTokens, in_batches
 from sparc.errors import UserError
 from sparc.evaluation.repetition import uniqueness
 from sparc.hub import unasked
@@ -143,14 +144,21 @@ def repetition_scorer() -> Scorer:
 def _in_chunks(
     score: Callable[[list[str]], list[float]], batch_size: int, content: Sequence[Any]
 ) -> Scorer:
-    """Score each distinct text once, in chunks of similar length so that little is padded."""
+    """Score each distinct text once, in chunks of similar length so that little is padded.
+
+    Where memory runs out, chunks are halved.
+    """
+    room = BatchTokens(batch_size, "the scorer's batch", "text", "set evaluation.scorer_device=cpu")
 
     def scorer(texts: Sequence[str]) -> NDArray[np.float64]:
         distinct = sorted({text for text in texts if text.strip()}, key=lambda t: (len(t), t))
         scores: dict[str, float] = {}
-        for start in range(0, len(distinct), batch_size):
-            chunk = distinct[start : start + batch_size]
-            scores.update(zip(chunk, score(chunk), strict=True))
+
+        def of_chunk(rows: list[int]) -> list[float]:
+            return score([distinct[row] for row in rows])
+
+        for rows, found in in_batches([1] * len(distinct), room, of_chunk):
+            scores.update(zip([distinct[row] for row in rows], found, strict=True))
         return np.array([scores.get(text, np.nan) for text in texts], dtype=np.float64)
 
     # The chunks change the last digits. A formula that changes gets a new number here.

@@ -11,9 +11,11 @@ from sparc.models.model import input_device
 
 Trunk = Callable[[Tensor, Tensor, int], Tensor]
 """Ids and mask [rows, tokens] -> states [rows, tokens, width] that are right from a token on."""
+Head = Callable[[Tensor], Tensor]
+"""States [.., width] -> logits [.., vocabulary], on the device of the output embedding."""
 
 
-def trunk_and_head(model: Any, sample: Sequence[int]) -> tuple[Trunk, Callable[[Tensor], Tensor]]:
+def trunk_and_head(model: Any, sample: Sequence[int]) -> tuple[Trunk, Head]:
     """Split the model before its output embedding, so that logits are computed in parts.
 
     Some families scale their logits in ways of their own, so the split is compared with the whole
@@ -40,8 +42,11 @@ def trunk_and_head(model: Any, sample: Sequence[int]) -> tuple[Trunk, Callable[[
     mask, first = torch.ones_like(ids), ids.shape[1] // 2
     expected = whole(ids, mask, first)[:, first:].float()
     if base is not model and embedding is not None:
-        found = head(trunk(ids, mask, first)[:, first:]).float()
-        tolerance = 1e-3 * float(expected.nan_to_num().abs().max())
+        # the head's GPU need not be the one that the whole model brings its logits to
+        found = head(trunk(ids, mask, first)[:, first:]).to(expected.device)
+        # what other kernels may round otherwise
+        tolerance = 4 * torch.finfo(found.dtype).eps * float(expected.nan_to_num().abs().max())
+        found = found.float()
         if torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
             return trunk, head
     return whole, lambda logits: logits

@@ -16,6 +16,7 @@ from sparc.attribution.memory import estimate
 from sparc.behaviours.candidates import candidates
 from sparc.config import Config, DatasetConfig
 from sparc.datasets import GENERAL, UNDESIRED, Dataset, answers, settings_of
+from sparc.evaluation.drawing import LOGITS_AT_ONCE
 from sparc.methods import DATA_FREE, FORWARD_ONLY
 from sparc.models.model import Model
 from sparc.preflight.machine import Speed
@@ -196,8 +197,9 @@ def _evaluation_bytes(model: Model, tokens: int, rows: int, config: Config) -> i
     width = getattr(network, "head_dim", None) or network.hidden_size // heads
     cache = 2 * width * (getattr(network, "num_key_value_heads", None) or heads)
     layer = 6 * network.hidden_size + 3 * model.neurons_per_layer
-    logits = 12 * rows * network.vocab_size
-    generation = tokens * (len(model.blocks) * cache + layer) * item + logits
+    logits = rows * network.vocab_size  # as the model gives them and in float32
+    drawn = (item + 4) * logits + 35 * min(LOGITS_AT_ONCE, logits)
+    generation = tokens * (len(model.blocks) * cache + layer) * item + drawn
     read = config.evaluation.perplexity.batch_tokens
     reading = read * layer * item + 8 * min(_LOGITS, read * network.vocab_size)
     return int(max(generation, reading))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from sparc.attribution.memory import batch_tokens
 from sparc.attribution.tokens import TokenRelevance, token_relevance
 from sparc.config import AttributionConfig
 from sparc.models.model import Model, parameter
@@ -22,6 +23,7 @@ _CONTEXTS = 5
 _TOKENS = 8
 _BEFORE = 6
 _BINS = 60
+_ROWS = 2**15
 
 
 def explain(
@@ -47,8 +49,9 @@ def explain(
     for each in reference_sets:
         first.setdefault(each.name, each)
     shown = min(SHOWN_NEURONS, len(selection))
+    room = batch_tokens(config)
     relevance = {
-        name: token_relevance(model, each.token_ids[:READ_TEXTS], selection, shown, config)
+        name: token_relevance(model, each.token_ids[:READ_TEXTS], selection, shown, config, room)
         for name, each in first.items()
     }
     texts = [
@@ -167,7 +170,11 @@ def _vocabulary(model: Model, neuron: Neuron, sign: float) -> tuple[list[str], l
     unembedding = parameter(model.network.get_output_embeddings(), "weight")
     if unembedding.shape[1] != len(column):
         return [], []
-    effect = sign * (unembedding.float() @ column.to(unembedding.device).float())
+    column = column.to(unembedding.device).float()
+    parts = torch.split(
+        unembedding, _ROWS
+    )  # in float32 the whole would take a large model's gigabytes
+    effect = sign * torch.cat([part.float() @ column for part in parts])
     count = min(_TOKENS, len(effect) // 2)
     return (
         _words(model, effect.topk(count).indices.tolist()),

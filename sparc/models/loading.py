@@ -44,12 +44,14 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
     weights do not fit the configuration: missing ones would be random.
     """
     where = f"model.path={config.path}"
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    options: dict[str, Any] = {
+        "revision": None,
+        "trust_remote_code": False,
+        "local_files_only": True,
+    }
     # The library would ask a service to convert `.bin` files, and take what that serves.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
-        if Path(source).is_dir():
-            weight_files(Path(source), where)  # before the library reads what lies outside
         with quiet():
             if not Path(source).is_dir():  # a commit, so that all files are of the same one
                 found = model_folder_of(source, config.revision, where, weights=False)
@@ -69,10 +71,11 @@ def _load(
     where = f"model.path={config.path}"
     architecture = read_architecture(source, options, where)
     if Path(source).is_dir():
+        weight_files(Path(source), where)  # before the library reads what lies outside
         refuse_too_large(empty(architecture, config), Path(source), where)
     tokenizer = load_tokenizer(source, options, where)
     fit_vocabulary(tokenizer, architecture.vocab_size, where)
-    commit = options.get("revision")
+    commit = options["revision"]
     if commit and not is_cached(source, commit):  # not before it is known to be of use
         model_folder_of(source, commit, where)
     placement: dict[str, Any] = {}

@@ -142,7 +142,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "evaluation.budget.toxicity": (0.0, 1e300),
     "evaluation.budget.accuracy": (0.0, 1e300),
     "attribution.checkpoint_seconds": (0.0, 1e300),
-    "tracking.init_timeout": (0.01, 20.0),
+    "tracking.init_timeout": (0.01, 300.0),
+    "clean.older_than_days": (0.0, 1e300),
     "tracking.finish_timeout": (0.01, 3600.0),
 }
 # Their good values depend on other keys or on what lies on the disk; only the hostile are tried.

@@ -121,7 +121,7 @@ def _saved(run: Run, replaced: Sequence[str], stated: Collection[str]) -> Iterat
             yield line
         elif key not in stated:
             meant = leaf(settings, *key.split("."))
-            if _form(each) or _unsafe(meant):
+            if _form(each) or meant is None or _unsafe(meant):
                 raise UserError(_refusal(run, line, told, key))
             yield f"{key}={_quoted(meant)}"
 

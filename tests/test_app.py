@@ -19,6 +19,7 @@ from sparc.errors import UserError
 from sparc.storage.disk import free_bytes
 from sparc.sweeps import splitting
 from tests.commands import Ended, commands
+from tests.report_run import make_run
 from tests.runs import environment, sparc
 from tests.sweep_run import make_sweep
 
@@ -200,7 +201,7 @@ def test_a_summary_that_cannot_be_written_is_one_line(
 
 
 def test_a_sweep_of_reports_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text('{"status": "ok", "verdict": "none"}')
+    make_run(tmp_path, prompts=4, samples=2, draws=1, resamples=20)
     done = sparc("-m", "stage=report", f"run={tmp_path}", "seed=0,1", home=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "sparc: stage=report renders one run: leave -m out\n"

@@ -63,5 +63,6 @@ def test_what_does_not_go_together_is_one_line(overrides: str) -> None:
 
 
 def test_a_selection_may_be_named_by_its_run_directory(tmp_path: Path) -> None:
+    (tmp_path / "neurons.json").write_text("[]")
     config = _compose("pruning=from_file", f"pruning.path={tmp_path}")
     assert config.pruning.path == str(tmp_path)

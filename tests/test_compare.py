@@ -174,7 +174,12 @@ def test_three_runs_give_all_pairs_and_the_triple(
     assert told["A B"]["rank_correlation"]["overall"] == pytest.approx(-1)
     assert told["A C"]["rank_correlation"] is None
     page = (tmp_path / "out" / "comparison.html").read_text()
-    assert page.count("<svg") == 4 and "http" not in page and "<script" not in page
+    assert (
+        page.count("<svg") == 4
+        and "http:" not in page
+        and "https:" not in page
+        and "<script" not in page
+    )
     output = capsys.readouterr().out
     assert "Shared by all (layer:index): 0:1" in output and "A B C" in output
 

@@ -131,7 +131,7 @@ def test_runs_of_the_older_kind_are_held_against_that_kind(folder: Path, tmp_pat
     model = load_model(ModelConfig(name="it", path=str(folder)), "cpu")
     run = tmp_path / "run"
     run.mkdir()
-    (run / "results.json").write_text(json.dumps({"model": {"fingerprint": older}}))
+    (run / "results.json").write_text(json.dumps({"status": "ok", "model": {"fingerprint": older}}))
     refuse_other_model(str(run), model)
     assert is_model(model.fingerprint, model.fingerprint, model.source)
     flip(folder / "model.safetensors")
@@ -145,9 +145,10 @@ def test_runs_of_two_kinds_are_not_called_different_models(tmp_path: Path) -> No
         run.mkdir()
         (run / "neurons.json").write_text("[]")
         results = {
+            "status": "ok",
             "run": {"name": "it"},
             "model": {"fingerprint": fingerprint, "neurons": 4},
-            "selection": {"method": "lrp", "per_layer": [0, 0]},
+            "selection": {"method": "lrp", "num_pruned": 0, "per_layer": [0, 0]},
         }
         (run / "results.json").write_text(json.dumps(results))
     with pytest.raises(UserError, match=r"older version.*stage=evaluate run=\S+/old\)"):

@@ -12,6 +12,7 @@ from sparc.attribution.engine import score_key
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
 from sparc.methods import TARGETS, source_digest
+from sparc.models import model as models
 from sparc.references import ReferenceSet
 from tests.composed import composed
 from tests.micro import micro_model
@@ -95,13 +96,13 @@ def test_attention_and_libraries_are_part_of_the_key(monkeypatch: pytest.MonkeyP
 
     before = key()
     assert score_key(micro_model("llama", "eager"), SET, LRP) != before
-    for name in ("torch.__version__", "transformers.__version__"):
+    for library in (models.torch, models.transformers):
         with monkeypatch.context() as patched:
-            patched.setattr(name, "0.1+cpu")
+            patched.setattr(library, "__version__", "0.1+cpu")
             changed = key()
             assert changed != before
-            patched.setattr(name, "0.1+cu126")  # the build says on which device it runs
-            assert name[:5] != "torch" or key() == changed
+            patched.setattr(library, "__version__", "0.1+cu126")  # the build says for which device
+            assert library is not models.torch or key() == changed
     monkeypatch.setattr("importlib.metadata.version", lambda _name: "0")
     assert key() != before
 

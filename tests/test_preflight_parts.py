@@ -55,7 +55,7 @@ def test_a_data_set_in_the_cache_is_fine_beside_one_on_the_hub(tmp_path: Path) -
     commit = "c" * 40
     (tmp_path / "revisions").mkdir()
     note = tmp_path / "revisions" / f"{digest(['a/prompts', None])[:32]}.json"
-    note.write_text(json.dumps({"commit": commit}))
+    note.write_text(json.dumps({"path": "a/prompts", "revision": None, "commit": commit}))
     key = {"path": "a/prompts", "config": None, "split": "test", "revision": commit}
     manifest = tmp_path / "sequences" / "entry" / "manifest.json"
     manifest.parent.mkdir(parents=True)

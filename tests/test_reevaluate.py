@@ -146,10 +146,12 @@ def test_a_run_must_be_named_and_be_there(tmp_path: Path) -> None:
 
 def test_settings_of_another_dataset_may_be_named(tmp_path: Path) -> None:
     run = _saved_run(tmp_path / "run", "experiment=quick")
-    config = composed(*_stated(run, "dataset=jsonl", "dataset.prompts.path=p.jsonl"))
-    assert config.dataset == composed("dataset=jsonl", "dataset.prompts.path=p.jsonl").dataset
+    (tmp_path / "p.jsonl").touch()
+    prompts = f"dataset.prompts.path={tmp_path / 'p.jsonl'}"
+    config = composed(*_stated(run, "dataset=jsonl", prompts))
+    assert config.dataset == composed("dataset=jsonl", prompts).dataset
     (run / "references.jsonl").write_text("")  # then no texts to attribute are asked for
-    config = composed(*_stated(run, "dataset=jsonl", "dataset.prompts.path=p.jsonl"))
+    config = composed(*_stated(run, "dataset=jsonl", prompts))
     assert config.dataset.general.from_run == config.dataset.undesired.from_run == str(run)
 
 

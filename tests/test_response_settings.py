@@ -28,7 +28,9 @@ def saved_run(folder, sets, fingerprint):
     folder.mkdir()
     lines = [json.dumps(record) for each in sets.values() for record in each.records()]
     (folder / "references.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "results.json").write_text(json.dumps({"model": {"fingerprint": fingerprint}}))
+    (folder / "results.json").write_text(
+        json.dumps({"status": "ok", "model": {"fingerprint": fingerprint}})
+    )
     return folder
 
 
@@ -46,7 +48,7 @@ def test_the_texts_of_another_run(model, cache, tmp_path):
     with pytest.raises(UserError, match=r"references of seeds \[0\], not of 4"):
         sets_of(model, cache, *both, "dataset.reference_seeds=[4]")
     (run / "references.jsonl").write_text('{"set": "general"}\n')
-    with pytest.raises(UserError, match="not readable as a run's references"):
+    with pytest.raises(UserError, match="references.jsonl: record 1 lacks seed"):
         sets_of(model, cache, *both)
 
 

@@ -230,7 +230,7 @@ def test_a_bad_run_is_a_row_of_its_sweep(
         assert rows[job.name]["status"] == "unreadable" and reason in rows[job.name]["reason"]
     assert [row["status"] for row in rows.values()].count("ok") == len(jobs) - 3 == 21
     printed = capsys.readouterr()
-    assert "21 done, 3 failed, 0 missing" in printed.out
+    assert "21 done, 3 failed, 1 missing" in printed.out
     assert printed.err.count("unreadable: ") == 3
 
 

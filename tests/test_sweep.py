@@ -250,7 +250,7 @@ def test_rows_without_numbers_come_last(made):
         (lambda path: None, "no such folder"),
         (lambda path: path.mkdir(), "no sweep"),
         (lambda path: (path.mkdir(), (path / "results.json").write_text("{}")), "one run"),
-        (lambda path: (path.mkdir(), (path / "sweep.jobs.json").write_text("{")), "cannot be read"),
+        (lambda path: (path.mkdir(), (path / "sweep.jobs.json").write_text("{")), "not JSON"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, make, words):

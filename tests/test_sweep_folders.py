@@ -46,7 +46,9 @@ def test_a_job_has_one_folder_wherever_it_runs(tmp_path):
     assert own_folder(where) == "job"
     code = f"""if True:
         from hydra import compose, initialize_config_dir
-        from sparc.app import config_folder, register_schema
+        import sparc.app
+        from sparc.config import register_schema
+        from sparc.locations import config_folder
         register_schema()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             print(compose("config", {["seed=1", *where[2:]]}, True).hydra.sweep.subdir)"""

@@ -48,7 +48,7 @@ def test_the_texts_of_another_run(model, cache, tmp_path):
     with pytest.raises(UserError, match=r"references of seeds \[0\], not of 4"):
         sets_of(model, cache, *both, "dataset.reference_seeds=[4]")
     (run / "references.jsonl").write_text('{"set": "general"}\n')
-    with pytest.raises(UserError, match="references.jsonl: record 1 lacks seed"):
+    with pytest.raises(UserError, match=r"references\.jsonl: record 1 lacks seed"):
         sets_of(model, cache, *both)
 
 

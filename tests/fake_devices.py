@@ -12,6 +12,7 @@ and streams.
 """
 
 import contextlib
+import linecache
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -24,12 +25,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+import sparc
 from sparc.models.model import Model
 
 aten = torch.ops.aten
 FIRST, SECOND = torch.device("cuda", 0), torch.device("cuda", 1)
 waits: Counter[str] = Counter()
-"""file:line -> how often the host waited for a device there."""
+"""Line of sparc's code -> how often the host waited for a device there, or in what it calls."""
 
 _HOSTS = {torch.device("cpu", 1): FIRST, torch.device("cpu", 2): SECOND}
 _INSIDE = {shown: host for host, shown in _HOSTS.items()}
@@ -102,7 +104,7 @@ class _Calls(TorchFunctionMode):
         args, kwargs = tree_map(_hidden, (args, kwargs or {}))
         if func in (torch.Tensor.backward, torch.autograd.backward):
             with self:  # hooks call torch, too
-                return _backward(*args)
+                return _backward(*args, **kwargs)
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") in _HOSTS:
@@ -177,9 +179,13 @@ def _refuse_mixed(
 
 
 def _count_waits(func: Any, args: Any, kwargs: Any, tensors: list[Any], goal: Any) -> None:
-    """Copies between host and device are waited for unless asked otherwise, answers always."""
-    across = any(not isinstance(each, Placed) for each in tensors if each.ndim > 0)
-    across |= func is aten._to_copy.default and goal not in _HOSTS
+    """Copies between host and device are waited for unless asked otherwise, answers always.
+
+    Nothing is copied of empty tensors, and operands without dimensions go along with the kernel.
+    """
+    copied = [each for each in tensors if each.numel() and (each.ndim or func in _BETWEEN)]
+    across = any(not isinstance(each, Placed) for each in copied)
+    across |= func is aten._to_copy.default and goal not in _HOSTS and bool(copied)
     masked = func in _INDEXING and any(
         each is not None and each.dtype == torch.bool for each in args[1]
     )
@@ -189,19 +195,25 @@ def _count_waits(func: Any, args: Any, kwargs: Any, tensors: list[Any], goal: An
 
 
 def _place() -> str:
-    """The innermost line outside of torch and of this file."""
-    frame: Any = sys._getframe(2)
-    while "/torch/" in frame.f_code.co_filename or frame.f_code.co_filename == __file__:
+    """The innermost line of sparc's; of a call over several lines the first."""
+    frame, ours = sys._getframe(1), str(Path(sparc.__file__).parent)
+    while frame.f_back and not frame.f_code.co_filename.startswith(ours):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    file = frame.f_code.co_filename
+    return f"{Path(file).name}: {linecache.getline(file, frame.f_lineno).strip()}"
 
 
-def _backward(tensors: Any, gradients: Any = None, *_: Any) -> None:
+def _backward(tensors: Any, gradients: Any = None, *, grad_tensors: Any = None, **_: Any) -> None:
+    """As torch's, whose own Python part would come back here. Reentrant checkpoints name theirs."""
     tensors = (tensors,) if isinstance(tensors, torch.Tensor) else tuple(tensors)
-    gradients = tuple(gradients or map(torch.ones_like, tensors))
-    engine = torch.autograd.Variable._execution_engine
-    engine.run_backward(
-        tensors, gradients, False, False, (), allow_unreachable=True, accumulate_grad=True
+    gradients = gradients if grad_tensors is None else grad_tensors
+    gradients = (gradients,) if isinstance(gradients, torch.Tensor) else gradients
+    torch.autograd.Variable._execution_engine.run_backward(
+        tensors,
+        tuple(gradients or map(torch.ones_like, tensors)),
+        *(False, False, ()),
+        allow_unreachable=True,
+        accumulate_grad=True,
     )
 
 

@@ -1,5 +1,6 @@
 """Two make-believe GPUs: every stage finds what it finds on the CPU, whatever lies where."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,12 +34,12 @@ Work = Callable[[Model], torch.Tensor]
 
 
 def words() -> PreTrainedTokenizerFast:
-    """w0 to w49, split at spaces."""
-    made = Tokenizer(WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w3"))
+    """Four special tokens and w4 to w49, split at spaces."""
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    every = [*special.values(), *(f"w{i}" for i in range(len(special), VOCABULARY))]
+    made = Tokenizer(WordLevel({word: i for i, word in enumerate(every)}, unk_token="<unk>"))
     made.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="w0", bos_token="w1", eos_token="w2", unk_token="w3"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, **special)
 
 
 def model_of(name: str, attention: str = "sdpa", network: Any = None) -> Model:
@@ -200,7 +201,7 @@ def test_devices_do_not_mix_there() -> None:
 # Waits for a device
 
 
-def _waits(work: Work, family: str, layers: int) -> int:
+def _waits(work: Work, family: str, layers: int) -> Counter[str]:
     name = "n_layer" if family == "gpt2" else "num_hidden_layers"
     shape = {**micro_config(family).to_dict(), name: layers}
     network = AutoModelForCausalLM.from_config(type(micro_config(family))(**shape)).eval()
@@ -209,7 +210,7 @@ def _waits(work: Work, family: str, layers: int) -> int:
         fake_devices.on_two(model)
         fake_devices.waits.clear()
         work(model)
-    return fake_devices.waits.total()
+    return fake_devices.waits.copy()
 
 
 ITERATED: dict[str, Work] = {
@@ -228,12 +229,13 @@ def test_no_layer_waits_for_a_device(work: str) -> None:
     assert _waits(ITERATED[work], "llama", 3) == _waits(ITERATED[work], "llama", 5)
 
 
-def test_a_new_token_is_waited_for_once() -> None:
-    """By transformers, to see whether all rows have ended; drawing it waits for nothing."""
-    waits = [
+def test_new_tokens_are_waited_for_by_transformers_alone() -> None:
+    """A token twice: does padding hide anything, and have all rows ended. Drawing waits once."""
+    few, many = (
         _waits(_said(samples=2, max_new_tokens=new, temperature=0.8, top_p=0.9), "llama", 3)
         for new in (2, 4)
-    ]
-    lines = [line for line in fake_devices.waits if line.startswith("drawing.py")]
-    assert waits[1] - waits[0] <= 2 * 2
-    assert [fake_devices.waits[line] for line in lines] == [1]
+    )
+    more = many - few
+    assert list(more) == ["completions.py: output = model.generate("]
+    assert more.total() <= 2 * 2
+    assert sum(times for line, times in many.items() if line.startswith("drawing.py")) == 1

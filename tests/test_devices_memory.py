@@ -155,7 +155,7 @@ def test_a_scorer_halves_its_batch(caplog: pytest.LogCaptureFixture) -> None:
         return [len(text) / 100 for text in texts]
 
     texts = [f"text {'x' * i}" for i in range(20)]
-    scorer = _in_chunks(score, 16)
+    scorer = _in_chunks(score, 16, ["test"])
     assert np.allclose(scorer(texts), [len(text) / 100 for text in texts])
     assert len(caplog.messages) == 1
 

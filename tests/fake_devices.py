@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import dispatch_model
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 import sparc
-from sparc.models.model import Model
 
 aten = torch.ops.aten
 FIRST, SECOND = torch.device("cuda", 0), torch.device("cuda", 1)
@@ -34,7 +32,7 @@ waits: Counter[str] = Counter()
 """Line of sparc's code -> how often the host waited for a device there, or in what it calls."""
 
 _HOSTS = {torch.device("cpu", 1): FIRST, torch.device("cpu", 2): SECOND}
-_INSIDE = {shown: host for host, shown in _HOSTS.items()}
+INSIDE = {shown: host for host, shown in _HOSTS.items()}
 # Between devices on purpose; and indices may lie on the CPU, which copies them first.
 _BETWEEN = (aten._to_copy.default, aten.copy_.default)
 _INDEXING = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default)
@@ -129,7 +127,7 @@ def _hidden(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("cuda"):
         value = torch.device(value)
     if isinstance(value, torch.device) and value.type == "cuda":
-        return _INSIDE[torch.device("cuda", value.index or 0)]
+        return INSIDE[torch.device("cuda", value.index or 0)]
     return value
 
 
@@ -239,39 +237,3 @@ def _attention(
     elif attn_mask is not None:
         weights = weights + attn_mask
     return weights.softmax(-1) @ value
-
-
-def on_one(model: Model) -> None:
-    """Put the whole model on the first GPU."""
-    _put(model.network, FIRST)
-
-
-def on_two(model: Model) -> None:
-    """Half of the layers, the last norm and an untied head on the second GPU, by accelerate."""
-    network, row = model.network, model.family
-    names = {id(module): name for name, module in network.named_modules()}
-    layers, head = network.get_submodule(row.layers), network.get_output_embeddings()
-    decoder = network.get_submodule(row.layers.rpartition(".")[0])
-    tied = head.weight is network.get_input_embeddings().weight
-    where = {names[id(head)]: FIRST if tied else SECOND}
-    for name, child in decoder.named_children():
-        if child is not layers:
-            last = "norm" in name or name == "ln_f"
-            where[names[id(child)]] = SECOND if last else FIRST
-    for number, layer in enumerate(layers):
-        where[names[id(layer)]] = SECOND if number >= len(layers) // 2 else FIRST
-    for name, device in where.items():
-        _put(network.get_submodule(name), device)
-    dispatch_model(network, where, main_device=FIRST)
-
-
-def _put(module: torch.nn.Module, device: torch.device) -> None:
-    """Parameters and buffers of `module` that are still on the CPU; ties stay ties."""
-    moved: dict[int, torch.Tensor] = {}
-    for each in module.modules():
-        for store in (each._parameters, each._buffers):
-            for name, value in store.items():
-                if value is not None and not isinstance(value, Placed):
-                    new = moved.setdefault(id(value), Placed(value.detach(), _INSIDE[device]))
-                    own = store is each._parameters
-                    store[name] = torch.nn.Parameter(new, requires_grad=False) if own else new

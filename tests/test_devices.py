@@ -23,10 +23,10 @@ from sparc.evaluation.perplexity import text_nll
 from sparc.models.families import FAMILIES as ROWS
 from sparc.models.model import Model
 from sparc.pruning.removal import removed
-from tests import fake_devices
+from tests import fake_devices, placed_models
 from tests.micro import FAMILIES, SAMPLES, VOCABULARY, micro_config, micro_model, relative_error
 
-PLACES = {"one": fake_devices.on_one, "two": fake_devices.on_two}
+PLACES = {"one": placed_models.on_one, "two": placed_models.on_two}
 NEURONS = [(0, 3), (2, 5), (1, 7), (2, 6)]
 TEXTS = ["w5 w6 w7 w8 w9 w10", "w11 w12", "w20 w21 w22 w23 w24 w25 w26 w27 w28"]
 PROMPTS = ["w5 w6 w7", "w8 w9", "w10 w11 w12 w13"]
@@ -207,7 +207,7 @@ def _waits(work: Work, family: str, layers: int) -> Counter[str]:
     network = AutoModelForCausalLM.from_config(type(micro_config(family))(**shape)).eval()
     model = model_of(family, network=network.requires_grad_(False))
     with fake_devices.machine():
-        fake_devices.on_two(model)
+        placed_models.on_two(model)
         fake_devices.waits.clear()
         work(model)
     return fake_devices.waits.copy()

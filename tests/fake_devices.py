@@ -12,6 +12,7 @@ and streams.
 """
 
 import contextlib
+import linecache
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,20 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import dispatch_model
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from sparc.models.model import Model
+import sparc
 
 aten = torch.ops.aten
 FIRST, SECOND = torch.device("cuda", 0), torch.device("cuda", 1)
 waits: Counter[str] = Counter()
-"""file:line -> how often the host waited for a device there."""
+"""Line of sparc's code -> how often the host waited for a device there, or in what it calls."""
 
 _HOSTS = {torch.device("cpu", 1): FIRST, torch.device("cpu", 2): SECOND}
-_INSIDE = {shown: host for host, shown in _HOSTS.items()}
+INSIDE = {shown: host for host, shown in _HOSTS.items()}
 # Between devices on purpose; and indices may lie on the CPU, which copies them first.
 _BETWEEN = (aten._to_copy.default, aten.copy_.default)
 _INDEXING = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default)
@@ -102,7 +102,7 @@ class _Calls(TorchFunctionMode):
         args, kwargs = tree_map(_hidden, (args, kwargs or {}))
         if func in (torch.Tensor.backward, torch.autograd.backward):
             with self:  # hooks call torch, too
-                return _backward(*args)
+                return _backward(*args, **kwargs)
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") in _HOSTS:
@@ -127,7 +127,7 @@ def _hidden(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("cuda"):
         value = torch.device(value)
     if isinstance(value, torch.device) and value.type == "cuda":
-        return _INSIDE[torch.device("cuda", value.index or 0)]
+        return INSIDE[torch.device("cuda", value.index or 0)]
     return value
 
 
@@ -177,9 +177,13 @@ def _refuse_mixed(
 
 
 def _count_waits(func: Any, args: Any, kwargs: Any, tensors: list[Any], goal: Any) -> None:
-    """Copies between host and device are waited for unless asked otherwise, answers always."""
-    across = any(not isinstance(each, Placed) for each in tensors if each.ndim > 0)
-    across |= func is aten._to_copy.default and goal not in _HOSTS
+    """Copies between host and device are waited for unless asked otherwise, answers always.
+
+    Nothing is copied of empty tensors, and operands without dimensions go along with the kernel.
+    """
+    copied = [each for each in tensors if each.numel() and (each.ndim or func in _BETWEEN)]
+    across = any(not isinstance(each, Placed) for each in copied)
+    across |= func is aten._to_copy.default and goal not in _HOSTS and bool(copied)
     masked = func in _INDEXING and any(
         each is not None and each.dtype == torch.bool for each in args[1]
     )
@@ -189,19 +193,25 @@ def _count_waits(func: Any, args: Any, kwargs: Any, tensors: list[Any], goal: An
 
 
 def _place() -> str:
-    """The innermost line outside of torch and of this file."""
-    frame: Any = sys._getframe(2)
-    while "/torch/" in frame.f_code.co_filename or frame.f_code.co_filename == __file__:
+    """The innermost line of sparc's; of a call over several lines the first."""
+    frame, ours = sys._getframe(1), str(Path(sparc.__file__).parent)
+    while frame.f_back and not frame.f_code.co_filename.startswith(ours):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    file = frame.f_code.co_filename
+    return f"{Path(file).name}: {linecache.getline(file, frame.f_lineno).strip()}"
 
 
-def _backward(tensors: Any, gradients: Any = None, *_: Any) -> None:
+def _backward(tensors: Any, gradients: Any = None, *, grad_tensors: Any = None, **_: Any) -> None:
+    """As torch's, whose own Python part would come back here. Reentrant checkpoints name theirs."""
     tensors = (tensors,) if isinstance(tensors, torch.Tensor) else tuple(tensors)
-    gradients = tuple(gradients or map(torch.ones_like, tensors))
-    engine = torch.autograd.Variable._execution_engine
-    engine.run_backward(
-        tensors, gradients, False, False, (), allow_unreachable=True, accumulate_grad=True
+    gradients = gradients if grad_tensors is None else grad_tensors
+    gradients = (gradients,) if isinstance(gradients, torch.Tensor) else gradients
+    torch.autograd.Variable._execution_engine.run_backward(
+        tensors,
+        tuple(gradients or map(torch.ones_like, tensors)),
+        *(False, False, ()),
+        allow_unreachable=True,
+        accumulate_grad=True,
     )
 
 
@@ -227,39 +237,3 @@ def _attention(
     elif attn_mask is not None:
         weights = weights + attn_mask
     return weights.softmax(-1) @ value
-
-
-def on_one(model: Model) -> None:
-    """Put the whole model on the first GPU."""
-    _put(model.network, FIRST)
-
-
-def on_two(model: Model) -> None:
-    """Half of the layers, the last norm and an untied head on the second GPU, by accelerate."""
-    network, row = model.network, model.family
-    names = {id(module): name for name, module in network.named_modules()}
-    layers, head = network.get_submodule(row.layers), network.get_output_embeddings()
-    decoder = network.get_submodule(row.layers.rpartition(".")[0])
-    tied = head.weight is network.get_input_embeddings().weight
-    where = {names[id(head)]: FIRST if tied else SECOND}
-    for name, child in decoder.named_children():
-        if child is not layers:
-            last = "norm" in name or name == "ln_f"
-            where[names[id(child)]] = SECOND if last else FIRST
-    for number, layer in enumerate(layers):
-        where[names[id(layer)]] = SECOND if number >= len(layers) // 2 else FIRST
-    for name, device in where.items():
-        _put(network.get_submodule(name), device)
-    dispatch_model(network, where, main_device=FIRST)
-
-
-def _put(module: torch.nn.Module, device: torch.device) -> None:
-    """Parameters and buffers of `module` that are still on the CPU; ties stay ties."""
-    moved: dict[int, torch.Tensor] = {}
-    for each in module.modules():
-        for store in (each._parameters, each._buffers):
-            for name, value in store.items():
-                if value is not None and not isinstance(value, Placed):
-                    new = moved.setdefault(id(value), Placed(value.detach(), _INSIDE[device]))
-                    own = store is each._parameters
-                    store[name] = torch.nn.Parameter(new, requires_grad=False) if own else new

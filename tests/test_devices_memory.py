@@ -23,9 +23,10 @@ from sparc.evaluation.completions import complete_tokens
 from sparc.evaluation.drawing import Choose, Sampling
 from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.scorers import _in_chunks
+from sparc.models.loading import _reason
 from sparc.models.model import Model
 from tests.micro import SAMPLES, relative_error
-from tests.test_devices import NEURONS, PROMPTS, TEXTS, _scores, model_of
+from tests.stages import NEURONS, PROMPTS, TEXTS, answers, model_of, scores
 
 WORDS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
@@ -42,6 +43,7 @@ WORDS = [
 @pytest.mark.parametrize("error", WORDS, ids=lambda error: str(error)[:24] or "MemoryError")
 def test_every_backends_words(error: Exception) -> None:
     assert is_out_of_memory(error)
+    assert "model.dtype=bfloat16" in _reason(error)  # where a model is loaded
 
 
 def test_other_errors_are_not_memory() -> None:
@@ -86,12 +88,13 @@ def _drawn(model: Model) -> torch.Tensor:
 
 
 STAGES: dict[str, Callable[[Model], torch.Tensor]] = {
-    "attribution": _scores("lrp", batch_tokens=100),
-    "integrated gradients": _scores("integrated_gradients", steps=2, batch_tokens=100),
-    "activation": _scores("activation", batch_tokens=100),
+    "attribution": scores("lrp", batch_tokens=100),
+    "integrated gradients": scores("integrated_gradients", steps=2, batch_tokens=100),
+    "activation": scores("activation", batch_tokens=100),
     "explanations": _relevance,
     "perplexity": _nll,
     "completions": _drawn,
+    "responses": answers,
 }
 
 
@@ -155,7 +158,7 @@ def test_a_scorer_halves_its_batch(caplog: pytest.LogCaptureFixture) -> None:
         return [len(text) / 100 for text in texts]
 
     texts = [f"text {'x' * i}" for i in range(20)]
-    scorer = _in_chunks(score, 16)
+    scorer = _in_chunks(score, 16, ["test"])
     assert np.allclose(scorer(texts), [len(text) / 100 for text in texts])
     assert len(caplog.messages) == 1
 

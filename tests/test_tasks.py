@@ -18,6 +18,7 @@ from sparc.evaluation.windows import text_windows
 from sparc.models.model import load_model
 from sparc.preflight.tasks import check_tasks, fetch_task_data
 from tests.composed import SMALL, composed, pipeline
+from tests.test_devices_memory import failing
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,25 @@ def test_accuracies_of_a_local_task(model, tasks):
         choices = [model.tokenizer.convert_tokens_to_ids(c) for c in document["choices"]]
         expected.append(float(logits[choices].argmax() == 0))
     assert values.tolist() == expected and 0 < np.mean(expected) < 1
+
+
+def test_tasks_are_asked_anew_where_memory_runs_out(model, tasks, caplog):
+    pytest.importorskip("lm_eval")
+    config = composed(
+        "evaluation.lm_eval.tasks=[next_word]",
+        f"evaluation.lm_eval.include_path={tasks}",
+        "evaluation.lm_eval.batch_size=8",
+    ).evaluation.lm_eval
+    expected = accuracies(model, config)["next_word/acc"]
+    with failing(model, 0, 4, torch.OutOfMemoryError("CUDA out of memory")) as passes:
+        assert accuracies(model, config)["next_word/acc"].tolist() == expected.tolist()
+    assert passes[0] == 8 and max(passes[1:]) == 4
+    assert [m for m in caplog.messages if "evaluation.lm_eval.batch_size=4" in m] != []
+    with (
+        failing(model, 0, 0, MemoryError()),
+        pytest.raises(UserError, match=r"lm_eval\.batch_size is already down to one"),
+    ):
+        accuracies(model, config)
 
 
 @pytest.mark.slow  # the package's own tasks are looked through, thousands of them

@@ -13,6 +13,7 @@ from accelerate.utils import get_max_memory
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from sparc.batching import is_out_of_memory
 from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
 from sparc.hub import quiet
@@ -210,9 +211,9 @@ def _memory(most: MemoryConfig) -> dict[int | str, int | str]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return (
-            "it does not fit into the device's memory: set model.dtype=bfloat16, or "
+            "it does not fit into memory: set model.dtype=bfloat16, or "
             "model.device_map=auto, which spreads it over all devices"
         )
     known = isinstance(error, OSError | ValueError | ImportError)

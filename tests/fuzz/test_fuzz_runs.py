@@ -144,9 +144,33 @@ def _evaluate(folder: Path) -> int:
     return 0
 
 
+# The file without which a reader has nothing to tell of a run.
+NEEDED = {
+    _report: "results.json",
+    _compare: "results.json",
+    _sweep: "results.json",
+    _track: "results.json",
+    _selection: "neurons.json",
+    _references: "references.jsonl",
+    _evaluate: ".hydra/overrides.yaml",
+}
 READERS: tuple[Callable[[Path], int], ...] = (
     *(_report, _compare, _sweep, _track, _selection, _references, _evaluate),
 )
+
+
+def _broken(path: Path) -> bool:
+    """Whether no reader can make anything of the file: it is none, is cut or holds no JSON."""
+    if not path.is_file():
+        return True
+    lines = path.suffix == ".jsonl"
+    try:
+        text = path.read_text()
+        parsed = [json.loads(each) for each in (text.splitlines() if lines else [text])]
+    except (ValueError, RecursionError):
+        return True
+    wanted = list if path.name in ("neurons.json", "overrides.yaml") else dict
+    return not all(parsed and isinstance(each, wanted) for each in parsed)
 
 
 def _is_harmless(page: str) -> None:
@@ -182,5 +206,8 @@ def test_a_damaged_run_is_served_or_refused_in_a_line(seed: int, base: Path) -> 
         name = damage(folder / "one", chance) if seed >= 0 else None
         readers = READERS if seed < 0 else (chance.choice(READERS),)
         found = {reader.__name__: _outcome(reader, folder) for reader in readers}
+        broken = name is not None and _broken(folder / "one" / name)
+    for reader in readers:
+        assert not (broken and name == NEEDED[reader] and found[reader.__name__][0] == 0), name
     codes = {code for code, _ in found.values()}
     assert codes <= ({0} if name is None else {0, 1, 2}), (name, found)

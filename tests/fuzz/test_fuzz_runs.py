@@ -3,7 +3,6 @@
 import io
 import json
 import random
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -13,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from safetensors.numpy import save_file
 
 from sparc import compare, sweep, track
+from sparc.complaints import one_line, tell
 from sparc.config import TrackingConfig, register_schema
 from sparc.errors import UserError
 from sparc.locations import config_folder
@@ -26,7 +28,6 @@ from sparc.pruning.from_file import origin, read_selection
 from sparc.reevaluate import with_saved_run
 from sparc.reference_files import saved_fingerprint, saved_records, saved_texts
 from sparc.report import render
-from sparc.report.plain import visible
 from sparc.runs import Run
 from sparc.storage.artifacts import write_json, write_lines, write_text
 from sparc.tracking.records import describe, measurements, summary
@@ -186,8 +187,9 @@ def _outcome(reader: Callable[[Path], int], folder: Path) -> tuple[int, str]:
         try:
             code = reader(folder)
         except UserError as error:
-            code = 2
-            print(f"sparc: {visible(str(error))}", file=sys.stderr)
+            code = tell(str(error))
+        except (HydraException, OmegaConfBaseException) as error:  # of overrides that were saved
+            code = tell(one_line(error))
     said = out.getvalue() + errors.getvalue()
     assert not set(said) & {"\x1b", "\x07", "\u202e"} and SECRET not in said
     if code == 2:

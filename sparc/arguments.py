@@ -6,14 +6,14 @@ Hydra's own parser is not used, as some of its flags have no place here.
 import argparse
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 import sparc
-from sparc.complaints import keys, no_such_key
+from sparc.complaints import hints, no_such_key
 from sparc.config import Config
 from sparc.errors import UserError
 
@@ -147,13 +147,13 @@ def refuse_impossible(overrides: Sequence[str], *, own_groups: bool) -> None:
 
     overrides: those of one job. own_groups: whether a folder of the user's may hold more groups.
     """
-    known = keys(Config)
+    known = hints(Config)
     for each in OverridesParser.create().parse_overrides(list(overrides)):
         for complaint in _complaints(each, known, own_groups):
             raise UserError(complaint)
 
 
-def _complaints(each: Override, known: Sequence[str], own_groups: bool) -> Iterator[str]:
+def _complaints(each: Override, known: Mapping[str, Any], own_groups: bool) -> Iterator[str]:
     key, said = str(each.key_or_group), str(each.input_line)[:_SHOWN]
     if each.is_delete():
         yield f"{said}: nothing can be left out of the configuration; give a value: key=value"
@@ -162,7 +162,10 @@ def _complaints(each: Override, known: Sequence[str], own_groups: bool) -> Itera
     if key in _REFUSED_KEYS:
         yield f"{said}: not for sparc: {_REFUSED_KEYS[key]}"
     if key in (*GROUPS, "hydra") or "/" in key:
-        if each.is_sweep_override() or not isinstance(each.value(), str | dict):
+        option = each.value()
+        if each.is_sweep_override() or not isinstance(option, str | dict) or ".." in option:
             yield f"{said}: choose one option of the group by its name, {key}=NAME"
     elif not key.startswith("hydra.") and key not in known and not own_groups:
-        yield no_such_key(key, known)
+        yield no_such_key(key, list(known))
+    elif known.get(key) is bool and isinstance(each.value(), int) and each.value() not in (0, 1):
+        yield f"{said}: must be true or false"  # Hydra would take any number for true

@@ -73,14 +73,19 @@ def _told(error: Exception) -> tuple[int, str]:
 
 def keys(schema: Any) -> list[str]:
     """Dotted names of everything that a configuration has: groups, their parts and values."""
-    return list(_keys(schema))
+    return list(hints(schema))
 
 
-def _keys(schema: Any, prefix: str = "") -> Iterator[str]:
+def hints(schema: Any) -> dict[str, Any]:
+    """The type of everything that a configuration has, by its dotted name."""
+    return dict(_hints(schema))
+
+
+def _hints(schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, hint in typing.get_type_hints(schema).items():
-        yield f"{prefix}{name}"
+        yield f"{prefix}{name}", hint
         if dataclasses.is_dataclass(hint):
-            yield from _keys(hint, f"{prefix}{name}.")
+            yield from _hints(hint, f"{prefix}{name}.")
 
 
 def no_such_key(key: str, known: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,17 @@ from sparc.locations import config_folder
 _MOST_INTERPOLATIONS = 32  # so many can already stand for 100,000 copies of a value
 
 
+@contextlib.contextmanager
+def _floats() -> Iterator[None]:
+    """OmegaConf has no complaint of its own for an integer that no float can hold."""
+    try:
+        yield
+    except OverflowError as error:
+        key = re.search(r"full_key: (\S+)", str(error))
+        raise UserError(f"{key[1] if key else 'a number'}: larger than any float") from None
+
+
+@_floats()
 def typed(composed: DictConfig) -> Config:
     """The composed configuration as dataclasses, checked.
 
@@ -30,7 +42,7 @@ def typed(composed: DictConfig) -> Config:
     written = str(OmegaConf.to_container(composed, resolve=False))
     if written.count("${") > _MOST_INTERPOLATIONS:
         raise UserError(f"the configuration has more than {_MOST_INTERPOLATIONS} references ${{}}")
-    plain = OmegaConf.to_container(composed, resolve=True)
+    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     # Merging again refuses keys that were forced in with a plus sign.
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     assert isinstance(config, Config)
@@ -58,6 +70,7 @@ def engine(arguments: argparse.Namespace) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
+@_floats()
 def composed(
     overrides: Sequence[str], arguments: argparse.Namespace, *, with_hydra: bool = False
 ) -> DictConfig:

@@ -25,6 +25,8 @@ def leaf_complaints(config: Config) -> Iterator[str]:
                 yield f"{key}={str(value)[:_SHOWN]}: must be below {largest}"
         elif isinstance(value, float) and not math.isfinite(value):
             yield f"{key}={value}: must be a finite number"
+        elif isinstance(value, list | dict):
+            yield f"{key}={str(value)[:_SHOWN]}: must be one value, not several"
 
 
 def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -32,7 +34,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if is_dataclass(value):
         for each in fields(value):
             yield from leaves(getattr(value, each.name), f"{key}.{each.name}" if key else each.name)
-    elif isinstance(value, list):
+    elif isinstance(value, list) and not key.endswith("]"):
         for number, item in enumerate(value):
             yield from leaves(item, f"{key}[{number}]")
     else:

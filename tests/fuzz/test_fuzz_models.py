@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
@@ -210,20 +211,24 @@ def test_model_folders(
     assert not nothing_elsewhere
 
 
+def _kept(folder: Path, name: str) -> bool:
+    """Whether a file is as it was in the stand-in."""
+    family = json.loads((folder / "config.json").read_text())["model_type"]
+    file = folder / name
+    return file.is_file() and file.read_bytes() == (stand_in(family) / name).read_bytes()
+
+
 def _right(
     folder: Path, logits: torch.Tensor, ids: list[int], usual: torch.Tensor, tokens: list[int]
 ) -> None:
     """What is served is what the files say: the usual logits and tokens, or others as they ask."""
-    config = json.loads((folder / "config.json").read_text())
     assert torch.isfinite(logits).all()
-    same = all(
-        (folder / name).is_file()
-        and (folder / name).read_bytes() == (stand_in(config["model_type"]) / name).read_bytes()
-        for name in ("config.json", "model.safetensors")
-    )
+    same = _kept(folder, "config.json") and _kept(folder, "model.safetensors")
     if same:
         assert torch.equal(logits, usual)
-    if (folder / "tokenizer.json").read_bytes() == (
-        stand_in(config["model_type"]) / "tokenizer.json"
-    ).read_bytes():
+    elif _kept(folder, "config.json"):  # other weights: theirs
+        plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        with torch.no_grad():
+            torch.testing.assert_close(plain(TOKENS).logits, logits, rtol=1e-4, atol=1e-5)
+    if _kept(folder, "tokenizer.json"):
         assert ids[-len(tokens) + 1 :] == tokens[1:]  # a begin-of-sequence token may go or come

@@ -3,7 +3,6 @@
 import io
 import json
 import random
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -13,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from safetensors.numpy import save_file
 
 from sparc import compare, sweep, track
+from sparc.complaints import one_line, tell
 from sparc.config import TrackingConfig, register_schema
 from sparc.errors import UserError
 from sparc.locations import config_folder
@@ -26,7 +28,6 @@ from sparc.pruning.from_file import origin, read_selection
 from sparc.reevaluate import with_saved_run
 from sparc.reference_files import saved_fingerprint, saved_records, saved_texts
 from sparc.report import render
-from sparc.report.plain import visible
 from sparc.runs import Run
 from sparc.storage.artifacts import write_json, write_lines, write_text
 from sparc.tracking.records import describe, measurements, summary
@@ -144,9 +145,33 @@ def _evaluate(folder: Path) -> int:
     return 0
 
 
+# The file without which a reader has nothing to tell of a run.
+NEEDED = {
+    _report: "results.json",
+    _compare: "results.json",
+    _sweep: "results.json",
+    _track: "results.json",
+    _selection: "neurons.json",
+    _references: "references.jsonl",
+    _evaluate: ".hydra/overrides.yaml",
+}
 READERS: tuple[Callable[[Path], int], ...] = (
     *(_report, _compare, _sweep, _track, _selection, _references, _evaluate),
 )
+
+
+def _broken(path: Path) -> bool:
+    """Whether no reader can make anything of the file: it is none, is cut or holds no JSON."""
+    if not path.is_file():
+        return True
+    lines = path.suffix == ".jsonl"
+    try:
+        text = path.read_text()
+        parsed = [json.loads(each) for each in (text.splitlines() if lines else [text])]
+    except (ValueError, RecursionError):
+        return True
+    wanted = list if path.name in ("neurons.json", "overrides.yaml") else dict
+    return not all(parsed and isinstance(each, wanted) for each in parsed)
 
 
 def _is_harmless(page: str) -> None:
@@ -162,8 +187,9 @@ def _outcome(reader: Callable[[Path], int], folder: Path) -> tuple[int, str]:
         try:
             code = reader(folder)
         except UserError as error:
-            code = 2
-            print(f"sparc: {visible(str(error))}", file=sys.stderr)
+            code = tell(str(error))
+        except (HydraException, OmegaConfBaseException) as error:  # of overrides that were saved
+            code = tell(one_line(error))
     said = out.getvalue() + errors.getvalue()
     assert not set(said) & {"\x1b", "\x07", "\u202e"} and SECRET not in said
     if code == 2:
@@ -182,5 +208,8 @@ def test_a_damaged_run_is_served_or_refused_in_a_line(seed: int, base: Path) -> 
         name = damage(folder / "one", chance) if seed >= 0 else None
         readers = READERS if seed < 0 else (chance.choice(READERS),)
         found = {reader.__name__: _outcome(reader, folder) for reader in readers}
+        broken = name is not None and _broken(folder / "one" / name)
+    for reader in readers:
+        assert not (broken and name == NEEDED[reader] and found[reader.__name__][0] == 0), name
     codes = {code for code, _ in found.values()}
     assert codes <= ({0} if name is None else {0, 1, 2}), (name, found)

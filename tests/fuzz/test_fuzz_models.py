@@ -202,7 +202,9 @@ def test_model_folders(
             change(folder)
             logits, ids = _served(folder)
         except UserError as error:
-            assert "\n" not in str(error) and str(error).startswith("model.path=")
+            assert "\n" not in str(error) and str(error).startswith(
+                ("model.path=", "architecture '")
+            )
         else:
             _right(folder, logits, ids, *expected[family])
         finally:

@@ -231,7 +231,10 @@ HARMS: dict[str, Callable[[Path, Path, Path, float, bytes], Any]] = {
     "a loop instead": lambda _entry, _other, file, _at, _more: _instead(
         file, lambda path: path.symlink_to(path.name)
     ),
-    "another's file": lambda _entry, other, file, _at, _more: shutil.copy(other / file.name, file),
+    "another's file": lambda _entry, other, file, _at, _more: shutil.copy(
+        next(other.glob(f"*{file.suffix}")),
+        file,  # a checkpoint is named by its model
+    ),
     "another's entry": lambda entry, other, _file, _at, _more: _swapped(entry, other),
     "another's manifest": lambda entry, other, _file, _at, _more: shutil.copy(
         other / "manifest.json", entry

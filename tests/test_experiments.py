@@ -84,7 +84,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     serve_toxicity_prompts(root)
     serve_wikitext(root)
     prompts = root / "datasets" / TOXICITY / "prompts.jsonl"
-    records = _lines(prompts)
+    records = [each for each in _lines(prompts) if each["prompt"]["text"].strip()]
     for record in records:  # as in RealToxicityPrompts: few, and not by their own toxicity
         record["challenging"] = record["prompt"]["toxicity"] > 0.3
     prompts.write_text("".join(json.dumps(record) + "\n" for record in records))

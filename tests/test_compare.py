@@ -220,7 +220,9 @@ def test_two_seeds_of_one_behaviour_agree_and_random_runs_do_not(tmp_path: Path)
     }
     for name, overrides in runs.items():
         results = pipeline(tmp_path / name, *TINY, *overrides, cache=tmp_path / "cache")
-        write_json(tmp_path / name / "results.json", {"run": {"name": name}, **results})
+        write_json(
+            tmp_path / name / "results.json", {"status": "ok", "run": {"name": name}, **results}
+        )
     assert main([*(str(tmp_path / name) for name in runs), "--output", str(tmp_path / "out")]) == 0
     told = {
         "".join(each["runs"]): each

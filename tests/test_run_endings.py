@@ -102,12 +102,14 @@ def test_a_stopped_run_says_so(stop: signal.Signals, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_failed_run_says_so(tmp_path: Path) -> None:
-    done = sparc(*QUICK, "evaluation.detoxify.source=/no/such.ckpt", home=tmp_path)
+    damaged = tmp_path / "damaged.ckpt"
+    damaged.write_bytes(b"half")
+    done = sparc(*QUICK, f"evaluation.detoxify.source={damaged}", home=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     found = results_of(run_folders(tmp_path)[0])
-    assert found["status"] == "failed" and "/no/such.ckpt" in found["reason"]
+    assert found["status"] == "failed" and str(damaged) in found["reason"]
 
 
 @pytest.mark.slow

@@ -36,7 +36,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ended(home: Path) -> subprocess.CompletedProcess[str]:
     """A sweep of two jobs, one of which fails, in a folder of the user's choice."""
-    sources = "evaluation.detoxify.source=embedded,/no/such.ckpt"
+    (home / "damaged.ckpt").write_bytes(b"half")
+    sources = "evaluation.detoxify.source=embedded,damaged.ckpt"
     return sparc(*SWEEP, sources, "hydra.sweep.dir=my/${name}", home=home)
 
 
@@ -46,7 +47,7 @@ def test_a_failed_job_is_named_and_the_others_are_summarised(
     assert ended.returncode == 1
     assert "1 done, 1 failed, 0 missing" in ended.stdout
     last = ended.stderr.strip().splitlines()[-1]
-    assert last.startswith("failed: ") and "/no/such.ckpt" in last and "sparc.log" in last
+    assert last.startswith("failed: ") and "damaged.ckpt" in last and "sparc.log" in last
     assert "Traceback" not in ended.stderr
     folder = home / "my" / "quick"
     rows = list(csv.DictReader((folder / "sweep.csv").open()))
@@ -80,7 +81,7 @@ def test_the_same_command_runs_what_failed_again_in_processes_of_their_own(
     (good,) = (p for p in folder.glob("*/results.json") if results_of(p.parent)["status"] == "ok")
     (bad,) = (p for p in folder.glob("*/results.json") if p != good)
     before = [path.read_bytes() for path in (good, bad)]
-    sources = "evaluation.detoxify.source=embedded,/no/such.ckpt"
+    sources = "evaluation.detoxify.source=embedded,damaged.ckpt"
     where = ("hydra.sweep.dir=my/${name}", "hydra/launcher=local")
     done = sparc(*SWEEP, sources, *where, home=home)
     assert done.returncode == 1
@@ -88,7 +89,7 @@ def test_the_same_command_runs_what_failed_again_in_processes_of_their_own(
     assert "1 done, 1 failed, 0 missing" in done.stdout
     assert done.stderr.startswith("failed: ") and len(done.stderr.strip().splitlines()) == 1
     assert good.read_bytes() == before[0] and bad.read_bytes() != before[1]
-    assert "/no/such.ckpt" in results_of(bad.parent)["reason"]
+    assert "damaged.ckpt" in results_of(bad.parent)["reason"]
     new = {path.name for path in folder.iterdir()} - set(names)
     assert new == {".submitit", "sweep.submitted.json"}
 

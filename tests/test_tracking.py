@@ -65,10 +65,11 @@ def untracked(home: Path) -> dict[str, Any]:
 
 
 def test_a_sweep_is_one_group_of_separate_runs(tmp_path: Path) -> None:
-    jobs = ("pruning.num_neurons=4,8", "evaluation.detoxify.source=embedded,missing.ckpt")
+    (tmp_path / "damaged.ckpt").write_bytes(b"half")
+    jobs = ("pruning.num_neurons=4,8", "evaluation.detoxify.source=embedded,damaged.ckpt")
     tracking = ("tracking=wandb", "tracking.mode=offline", "tracking.tags=[mine]")
     done = sparc("-m", *SMALLEST, *jobs, *tracking, home=tmp_path, **SECRETS)
-    assert done.returncode == 1  # two jobs cannot find their classifier
+    assert done.returncode == 1  # two jobs cannot read their classifier
     assert done.stderr.count("wandb sync") == 4
 
     logs = _logs(tmp_path)
@@ -91,7 +92,7 @@ def test_a_sweep_is_one_group_of_separate_runs(tmp_path: Path) -> None:
         kept = ["results.json"] if failed else ["neurons.json", "results.json"]
         assert artifact[1] == kept
         if failed:
-            assert "missing.ckpt" in run.summary["reason"]
+            assert "damaged.ckpt" in run.summary["reason"]
             continue
         logged = json.loads((folder / "wandb" / "artifact" / "neurons.json").read_text())
         kept = json.loads((folder / "neurons.json").read_text())

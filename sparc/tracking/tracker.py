@@ -76,7 +76,7 @@ class Tracker:
 
     def _start_offline(self, reason: Exception) -> None:
         try:
-            self._run = self._open("offline")
+            self._run = self._again_offline()
         except Exception as error:
             self._complain(f"{_first_line(error)}; the run goes on untracked")
             return
@@ -84,6 +84,16 @@ class Tracker:
             f"{_first_line(reason)}; the run goes on, recorded offline: upload it later with "
             f"`{self._sync()}`"
         )
+
+    def _again_offline(self) -> Any:
+        """The run, recorded offline, after the server has refused it."""
+        import wandb
+
+        try:
+            return self._open("offline")
+        except Exception:  # W&B's service may still hold the refused run's id
+            wandb.teardown()
+            return self._open("offline")
 
     def _open(self, mode: str) -> Any:
         import wandb

@@ -221,7 +221,8 @@ def test_two_seeds_of_one_behaviour_agree_and_random_runs_do_not(tmp_path: Path)
     for name, overrides in runs.items():
         results = pipeline(tmp_path / name, *TINY, *overrides, cache=tmp_path / "cache")
         write_json(
-            tmp_path / name / "results.json", {"status": "ok", "run": {"name": name}, **results}
+            tmp_path / name / "results.json",
+            {"status": "ok", "run": {"name": name}, **results, "stages": []},
         )
     assert main([*(str(tmp_path / name) for name in runs), "--output", str(tmp_path / "out")]) == 0
     told = {

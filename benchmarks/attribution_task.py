@@ -21,10 +21,10 @@ from shapes import SHAPES, Shape, long_samples, random_model, short_prompts
 
 from sparc.attribution import attribute
 from sparc.attribution.memory import estimate, shapes
+from sparc.attribution.samples import ReferenceSet
 from sparc.config import AttributionConfig
 from sparc.models.model import Model
-from sparc.process import keep_freed_memory
-from sparc.references import ReferenceSet
+from sparc.models.process import keep_freed_memory
 
 Samples = Sequence[Sequence[int]]
 

@@ -22,11 +22,11 @@ import measuring
 import torch
 
 from sparc.config import ModelConfig
-from sparc.evaluation.completions import complete
-from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.perplexity import text_nll
+from sparc.generation.completing import complete
+from sparc.generation.sampling import Sampling
 from sparc.models.model import Model, load_model
-from sparc.process import keep_freed_memory
+from sparc.models.process import keep_freed_memory
 from sparc.tiny import data as tiny
 
 NEW_TOKENS = 25

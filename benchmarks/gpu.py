@@ -28,9 +28,9 @@ from attribution_task import Task, measure, model_of
 from evaluation import BATCH_TOKENS, NEW_TOKENS
 from shapes import long_samples, short_prompts
 
-from sparc.evaluation.completions import complete
-from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.perplexity import text_nll
+from sparc.generation.completing import complete
+from sparc.generation.sampling import Sampling
 from sparc.models.model import Model
 
 Found = Mapping[str, Mapping[str, Any]]

@@ -13,17 +13,17 @@ from measuring import ROOT
 
 from sparc.app import typed
 from sparc.attribution import attribute
-from sparc.config import Config, register_schema
-from sparc.datasets import GENERAL, UNDESIRED, load_dataset
-from sparc.evaluation.kept import measured_arm, measured_baseline
+from sparc.components.contrast import contrast
+from sparc.components.selection import Neuron
+from sparc.config import GENERAL, UNDESIRED, Config, register_schema
+from sparc.config.locations import config_folder
+from sparc.evaluation.cached import measured_arm, measured_baseline
 from sparc.evaluation.measure import Bench, Measurement
 from sparc.evaluation.metrics import metrics
-from sparc.evaluation.scoring import load_scorers
-from sparc.locations import config_folder
+from sparc.generation.scoring import load_scorers
 from sparc.models.model import Model, load_model
-from sparc.pruning.contrast import contrast
-from sparc.pruning.selection import Neuron
-from sparc.references import reference_sets
+from sparc.tasks.dataset import load_dataset
+from sparc.tasks.references import reference_sets
 
 MEASURED = {
     "rude rate": ("toxicity", "rate"),
@@ -98,7 +98,7 @@ class Subject:
 def bench_of(model: Model, config: Config, cache: Path) -> Bench:
     """The prompts, texts and scorers that a configuration names."""
     dataset = load_dataset(config.dataset, config.evaluation, cache)
-    scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
+    scorers = load_scorers(config.evaluation, dataset.lexicon, "cpu", cache)
     return Bench(model, dataset, config.evaluation, scorers, config.seed)
 
 

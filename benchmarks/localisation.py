@@ -25,8 +25,8 @@ from ground_truth import MEASURED, Subject, model_path, subject
 from rules import RULES, VIEWS
 from rules import mean as mean_contrast
 
-from sparc.pruning.localisation import localisation
-from sparc.pruning.selection import Neuron, lowest
+from sparc.components.localisation import localisation
+from sparc.components.selection import Neuron, lowest
 
 METHODS = {
     "lrp": ("attribution=lrp",),

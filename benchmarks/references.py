@@ -26,18 +26,18 @@ from measuring import OUTPUTS, markdown, now, write
 from numpy.typing import NDArray
 
 from sparc.attribution import attribute
+from sparc.components.removal import removed
+from sparc.components.score_report import score_contrast
+from sparc.components.selection import Neuron, lowest
 from sparc.config import Config
-from sparc.datasets import Means, fitted, load_dataset
-from sparc.evaluation.kept import measured_baseline
+from sparc.evaluation.cached import measured_baseline
 from sparc.evaluation.measure import Bench, Measurement, measure
 from sparc.evaluation.metrics import mean
 from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.statistics import change
 from sparc.models.model import Model, load_model
-from sparc.pruning.removal import removed
-from sparc.pruning.selection import Neuron, lowest
-from sparc.references import reference_sets
-from sparc.score_report import score_contrast
+from sparc.tasks.dataset import Means, fitted, load_dataset
+from sparc.tasks.references import reference_sets
 
 AMOUNTS = (8, 16, 32, 63)
 BUDGET = 0.01  # relative rise of general perplexity on validation texts

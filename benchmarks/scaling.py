@@ -25,7 +25,7 @@ import torch
 from attribution_task import Task
 from shapes import SHAPES
 
-from sparc.pruning.selection import lowest
+from sparc.components.selection import lowest
 
 NEURONS = (1, 100, 10_000, 100_000)
 LLAMA3_8B = (32, 14336)

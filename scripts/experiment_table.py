@@ -11,9 +11,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from transformers import AutoConfig
 
-from sparc.composing import typed
+from sparc.composing.compose import typed
 from sparc.config import Config, register_schema
-from sparc.locations import config_folder
+from sparc.config.locations import config_folder
 from sparc.models.model import Model
 from sparc.preflight.cost import amounts
 from sparc.preflight.machine import Speed

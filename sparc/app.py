@@ -15,16 +15,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sparc.arguments import parse, parser, quoted
 from sparc.checks.values import AHEAD
-from sparc.complaints import ending
-from sparc.composing import composed, engine, typed
+from sparc.composing.arguments import parse, parser, quoted
+from sparc.composing.compose import composed, engine, typed
 from sparc.config import Config, content, register_schema
-from sparc.endings import unstarted
+from sparc.config.complaints import ending
 from sparc.errors import UserError
-from sparc.process import set_up
-from sparc.reevaluate import with_saved_run
+from sparc.experiment.reevaluate import with_saved_run
+from sparc.models.process import set_up
 from sparc.runs import Run
+from sparc.runs.head import unstarted
 from sparc.storage.artifacts import write_json, write_text
 from sparc.storage.digests import digest
 from sparc.storage.disk import refuse_full, refuse_unwritable, refuse_useless, writing
@@ -121,7 +121,7 @@ def _job(composed: DictConfig) -> None:
     folder = Path(settings.runtime.output_dir)
     in_sweep = settings.mode == RunMode.MULTIRUN
     try:
-        from sparc.job import execute
+        from sparc.experiment.job import execute
 
         code = execute(typed(composed), folder, resume=in_sweep)
     except Exception as error:

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparc.config import Config
+from sparc.display.plain import visible
 from sparc.preflight.rows import size
-from sparc.report.plain import visible
 from sparc.storage.cleaning import Item, items, remove
 from sparc.storage.locks import clear_dead, held
 from sparc.sweeps.jobs import RUNNING

@@ -10,12 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sparc.circuits.comparison import Comparison, as_json, compare_circuits, letters
-from sparc.circuits.pictures import comparison_figures, p_value, rho
-from sparc.circuits.runs import Circuit, read_circuits
+from sparc.display import numbers
+from sparc.display.plain import visible
 from sparc.errors import UserError
-from sparc.report import numbers
-from sparc.report.plain import visible
+from sparc.report.circuits import Circuit, read_circuits
+from sparc.report.comparison import Comparison, as_json, compare_circuits, letters
+from sparc.report.comparison_charts import comparison_figures, p_value, rho
 from sparc.report.standalone import figure_card, numbers_table, page
 from sparc.report.svg import tag
 from sparc.storage.artifacts import write_json, write_text

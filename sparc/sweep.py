@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sparc.display import numbers
+from sparc.display.plain import visible
 from sparc.errors import UserError
-from sparc.report import numbers
-from sparc.report.plain import visible
 from sparc.report.sweep import render_sweep
 from sparc.storage.artifacts import write_json, write_text
 from sparc.storage.locks import clear_dead

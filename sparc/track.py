@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparc.config import TrackingConfig
+from sparc.display.plain import visible
 from sparc.errors import UserError
-from sparc.report.plain import visible
 from sparc.runs import Run
 from sparc.tracking import Tracker
 

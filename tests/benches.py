@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from sparc.datasets import load_dataset
 from sparc.evaluation.measure import Bench
-from sparc.evaluation.scoring import load_scorers
+from sparc.generation.scoring import load_scorers
+from sparc.tasks.dataset import load_dataset
 from tests.composed import SMALL, composed
 
 
 def bench_of(model, cache, *overrides):
     config = composed(*SMALL, "evaluation.prompts=4", *overrides)
     dataset = load_dataset(config.dataset, config.evaluation)
-    scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
+    scorers = load_scorers(config.evaluation, dataset.lexicon, "cpu", cache)
     return Bench(model, dataset, config.evaluation, scorers, config.seed)
 
 

@@ -7,9 +7,9 @@ from hydra import compose, initialize_config_dir
 
 from sparc.app import typed
 from sparc.config import Config, register_schema
-from sparc.locations import config_folder
-from sparc.pipeline import run
-from sparc.provenance import Stages
+from sparc.config.locations import config_folder
+from sparc.experiment.pipeline import run
+from sparc.runs.provenance import Stages
 
 SMALL = (
     "experiment=quick",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sparc.locations import EMBEDDED_MODEL
+from sparc.config.locations import EMBEDDED_MODEL
 from sparc.tiny import data
 
 C4, TOXICITY, WIKITEXT = "allenai/c4", "allenai/real-toxicity-prompts", "Salesforce/wikitext"

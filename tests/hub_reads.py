@@ -49,12 +49,12 @@ def _answer(kind: str, source: dict[str, Any], options: dict[str, Any], cache: P
     """texts, sequences, prompts or revision of a source."""
     from transformers import AutoTokenizer
 
-    from sparc.behaviours.prompts import read_prompts
-    from sparc.behaviours.sequences import sequences
-    from sparc.behaviours.sources import texts
-    from sparc.behaviours.streams import source_revision
     from sparc.config import DatasetConfig, PromptsConfig, ReferenceConfig, SourceConfig
-    from sparc.locations import EMBEDDED_MODEL
+    from sparc.config.locations import EMBEDDED_MODEL
+    from sparc.sources.streams import source_revision
+    from sparc.sources.texts import texts
+    from sparc.tasks.prompts import read_prompts
+    from sparc.tasks.sequences import sequences
 
     if kind == "texts":
         return texts(SourceConfig(**source), cache, **options)

@@ -2,7 +2,7 @@
 
 import json
 
-from sparc.datasets import load_dataset
+from sparc.tasks.dataset import load_dataset
 from tests.composed import composed
 
 

@@ -2,9 +2,9 @@
 
 from contextlib import contextmanager
 
-from sparc.datasets import Means, fitted, load_dataset
-from sparc.evaluation.scoring import load_scorers
-from sparc.references import reference_sets
+from sparc.generation.scoring import load_scorers
+from sparc.tasks.dataset import Means, fitted, load_dataset
+from sparc.tasks.references import reference_sets
 from tests.composed import composed
 
 BOTH = ("dataset.undesired.mode=response_cut", "dataset.general.mode=response_cut")
@@ -25,7 +25,7 @@ def silent(_description, _total):
 
 
 def means_of(model, cache, config, dataset):
-    scorers = load_scorers(config.evaluation, dataset, "cpu", cache)
+    scorers = load_scorers(config.evaluation, dataset.lexicon, "cpu", cache)
     return Means(model, cache, silent, scorers["detoxify"])
 
 

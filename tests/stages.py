@@ -15,17 +15,17 @@ from transformers import PreTrainedTokenizerFast
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.memory import gradient_checkpointing
 from sparc.attribution.tokens import token_relevance
-from sparc.behaviours.search import Search, responses
+from sparc.components.removal import removed
 from sparc.config import AttributionConfig, TargetConfig
-from sparc.datasets import Means
-from sparc.evaluation.completions import complete_tokens
-from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.harness import language_model
 from sparc.evaluation.perplexity import text_nll
-from sparc.evaluation.scorers import lexicon_scorer
+from sparc.generation.completing import complete_tokens
+from sparc.generation.sampling import Sampling
+from sparc.generation.scorers import lexicon_scorer
 from sparc.models.families import FAMILIES as ROWS
 from sparc.models.model import Model
-from sparc.pruning.removal import removed
+from sparc.tasks.dataset import Means
+from sparc.tasks.search import Search, responses
 from tests.micro import SAMPLES, VOCABULARY, micro_model
 from tests.response_sets import silent
 

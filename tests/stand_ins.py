@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from sparc.locations import EMBEDDED_MODEL
+from sparc.config.locations import EMBEDDED_MODEL
 from sparc.tiny.planting import PlantedModel, PlantingOptions, plant
 from sparc.tiny.shapes import ModelSize
 from sparc.tiny.training import build_tokenizer, train_stage_one

@@ -13,11 +13,11 @@ from sparc.attribution import attribute
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.memory import estimate
 from sparc.attribution.method import Method
+from sparc.attribution.samples import ReferenceSet
+from sparc.components.scores import Scores
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
 from sparc.models.model import Model
-from sparc.references import ReferenceSet
-from sparc.scores import Scores
 from tests.micro import micro_model
 
 TEXTS = [[(7 * i + j) % 49 + 1 for j in range(3 + i % 9)] for i in range(17)]

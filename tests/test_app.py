@@ -10,11 +10,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sparc import app
-from sparc.arguments import parse, quoted, readable
-from sparc.complaints import ending
-from sparc.composing import composed, typed
+from sparc.composing.arguments import parse, quoted, readable
+from sparc.composing.compose import composed, typed
+from sparc.composing.files import refuse_unreadable
 from sparc.config import register_schema
-from sparc.config_files import refuse_unreadable
+from sparc.config.complaints import ending
 from sparc.errors import UserError
 from sparc.storage.disk import free_bytes
 from sparc.sweeps import splitting

@@ -12,9 +12,9 @@ from sparc.attribution.lrp import lrp
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.relevance import _signed, _with_weights, sample_relevance
 from sparc.attribution.target import target
-from sparc.batching import batches, pad_left, token_budget
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
+from sparc.models.batching import batches, pad_left, token_budget
 from sparc.models.model import Model
 from tests.micro import FAMILIES, SAMPLES, micro_model, naive_row_relevance, relative_error
 

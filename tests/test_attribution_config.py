@@ -8,9 +8,9 @@ from hydra.utils import get_method
 
 from sparc.app import typed
 from sparc.config import Config, register_schema
+from sparc.config.locations import config_folder
+from sparc.config.methods import METHOD_OPTIONS, method_options
 from sparc.errors import UserError
-from sparc.locations import config_folder
-from sparc.methods import METHOD_OPTIONS, method_options
 
 
 def _compose(*overrides: str) -> Config:

@@ -2,13 +2,12 @@
 
 import pytest
 
-from sparc.behaviours.candidates import candidates
-from sparc.behaviours.prompts import SPLITS, of, read_prompts, split_of
-from sparc.behaviours.reading import lines
-from sparc.config import EvaluationConfig
-from sparc.datasets import GENERAL, UNDESIRED
+from sparc.config import GENERAL, UNDESIRED, EvaluationConfig
 from sparc.errors import UserError
-from sparc.leaks import normalised
+from sparc.sources.leaks import normalised
+from sparc.sources.reading import lines
+from sparc.tasks.candidates import candidates
+from sparc.tasks.prompts import SPLITS, of, read_prompts, split_of
 from tests.composed import composed
 from tests.prompt_files import LOCAL_TOXICITY, load, rows, settings, write
 

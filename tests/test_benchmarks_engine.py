@@ -11,11 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sparc.attribution import attribute
 from sparc.attribution.memory import estimate, shapes
 from sparc.attribution.relevance import _PART, _abs_weight
+from sparc.attribution.samples import ReferenceSet
 from sparc.config import AttributionConfig, ModelConfig
 from sparc.models.model import Model
 from sparc.preflight.skeleton import skeleton
 from sparc.preflight.weights import Found
-from sparc.references import ReferenceSet
 from tests.micro import FAMILIES, micro_model
 from tests.tiny_models import tiny_llama
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from sparc.scores import Scores, load_scores, save_scores
+from sparc.components.scores import Scores, load_scores, save_scores
 from sparc.storage.cache import fetch
 from tests.runs import PATIENCE, until
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, rankdata
 
 from sparc.attribution.random import random
-from sparc.circuits.chance import at_least, shared_by_chance
-from sparc.circuits.files import write_contrast
-from sparc.circuits.overlap import overlap, rank_correlation
 from sparc.compare import main
+from sparc.components.chance import at_least, shared_by_chance
+from sparc.components.files import write_contrast
+from sparc.components.overlap import overlap, rank_correlation
+from sparc.components.selection import lowest
 from sparc.config import AttributionConfig, ModelConfig
 from sparc.models.model import load_model
-from sparc.pruning.selection import lowest
 from sparc.runs import Run
 from sparc.storage.artifacts import write_json
 from tests.composed import pipeline

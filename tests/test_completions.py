@@ -13,8 +13,8 @@ from tiny_models import WORDS, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from sparc.errors import UserError
-from sparc.evaluation.completions import complete
-from sparc.evaluation.drawing import Sampling, drawing_device, inverse_cdf, nucleus
+from sparc.generation.completing import complete
+from sparc.generation.sampling import Sampling, drawing_device, inverse_cdf, nucleus
 
 WARM = Sampling(samples=3, max_new_tokens=12, temperature=0.7, top_p=0.9)
 GREEDY = Sampling(samples=1, max_new_tokens=12, temperature=0)

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from sparc.attribution.tokens import token_relevance
-from sparc.batching import (
+from sparc.config import AttributionConfig
+from sparc.errors import UserError
+from sparc.evaluation.perplexity import text_nll
+from sparc.generation.completing import complete_tokens
+from sparc.generation.sampling import Choose, Sampling
+from sparc.generation.scorers import _in_chunks
+from sparc.models.batching import (
     BatchTokens,
     OutOfMemory,
     in_batches,
     is_out_of_memory,
     token_budget,
 )
-from sparc.config import AttributionConfig
-from sparc.errors import UserError
-from sparc.evaluation.completions import complete_tokens
-from sparc.evaluation.drawing import Choose, Sampling
-from sparc.evaluation.perplexity import text_nll
-from sparc.evaluation.scorers import _in_chunks
 from sparc.models.loading import _reason
 from sparc.models.model import Model
 from tests.micro import SAMPLES, relative_error
@@ -179,7 +179,7 @@ def test_drawing_in_parts_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     numbers = torch.linspace(0, 0.99, 8, dtype=torch.float64)[:, None]
     ids = torch.zeros(8, 3, dtype=torch.long)
     whole = Choose(sampling, numbers, 3)(ids, logits.clone())
-    monkeypatch.setattr("sparc.evaluation.drawing.LOGITS_AT_ONCE", 250)
+    monkeypatch.setattr("sparc.generation.sampling.LOGITS_AT_ONCE", 250)
     choose = Choose(sampling, numbers, 3)
     assert torch.equal(choose(ids, logits.clone()), whole)
     choose.check()

@@ -19,10 +19,10 @@ from sparc.attribution import attribute, attribute_shard
 from sparc.attribution.engine import score_key
 from sparc.attribution.gradient import gradient
 from sparc.attribution.method import Method
+from sparc.attribution.samples import ReferenceSet
+from sparc.components.scores import Scores
 from sparc.config import AttributionConfig
 from sparc.models.model import Model
-from sparc.references import ReferenceSet
-from sparc.scores import Scores
 from tests.micro import micro_model, relative_error
 from tests.runs import PATIENCE, until
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sparc.locations import config_folder
+from sparc.config.locations import config_folder
 from sparc.tiny import data
 from tests.hub_data import (
     C4,

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sparc.attribution import attribute
-from sparc.circuits.runs import read_circuits
+from sparc.attribution.samples import ReferenceSet
+from sparc.components.from_file import refuse_other_model
 from sparc.config import AttributionConfig, ModelConfig
+from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
-from sparc.locations import EMBEDDED_MODEL
 from sparc.models.fingerprint import folder_fingerprint, is_model, memory_fingerprint, weight_files
 from sparc.models.model import load_model, wrap
-from sparc.pruning.from_file import refuse_other_model
-from sparc.references import ReferenceSet
+from sparc.report.circuits import read_circuits
 from sparc.storage.digests import digest, file_digest
 from tests.tiny_models import tiny_llama, tiny_tokenizer
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from sparc.components.from_file import read_selection
 from sparc.errors import UserError
-from sparc.pruning.from_file import read_selection
 from tests.micro import NEURONS, micro_model
 
 GOOD = [{"layer": 2, "index": 5, "score": -1.5}, {"layer": 0, "index": NEURONS - 1}]

@@ -38,7 +38,7 @@ NAIVE = """
 import json
 from datasets import load_dataset
 from transformers import AutoTokenizer
-from sparc.locations import EMBEDDED_MODEL
+from sparc.config.locations import EMBEDDED_MODEL
 tokenizer, found = AutoTokenizer.from_pretrained(EMBEDDED_MODEL), {0: [], 1: []}
 for seed in found:
     rows = load_dataset("allenai/c4", "en", split="train", streaming=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sparc import patience
-from sparc.behaviours.streams import pinned
 from sparc.config import ModelConfig, SourceConfig
+from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
-from sparc.hub import probe
-from sparc.hub_models import is_whole, model_folder_of
-from sparc.locations import EMBEDDED_MODEL
 from sparc.models.model import load_model
+from sparc.sources import patience
+from sparc.sources.hub import probe
+from sparc.sources.hub_models import is_whole, model_folder_of
+from sparc.sources.streams import pinned
 from tests.hub_data import serve_model
 from tests.hub_facts import commit_of
 from tests.hub_server import Fault, HubServer, hub_server
@@ -56,7 +56,9 @@ def test_a_data_set_of_68_000_files_behind_a_slow_line_is_there(hub: HubServer) 
 def test_a_hub_that_asks_to_wait_is_waited_for_and_that_is_said_once(
     hub: HubServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparc.hub.ANSWER_SECONDS", 1.5)  # waiting takes longer than silence may
+    monkeypatch.setattr(
+        "sparc.sources.hub.ANSWER_SECONDS", 1.5
+    )  # waiting takes longer than silence may
     hub.faults[f"models/{MODEL}"] = Fault(busy=2)
     started = time.monotonic()
     assert probe(MODEL, None, "model") == commit_of(hub.root / "models" / MODEL)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from sparc.components.removal import removed
 from sparc.config import ModelConfig
 from sparc.errors import UserError
-from sparc.evaluation.kept import measured_arm, measured_baseline
+from sparc.evaluation.cached import measured_arm, measured_baseline
 from sparc.evaluation.measure import measure, measure_baseline
 from sparc.models.model import load_model
-from sparc.pruning.removal import removed
 from tests.benches import assert_same, bench_of, silent
 from tests.composed import SMALL, pipeline
 from tests.runs import killed_after

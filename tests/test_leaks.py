@@ -2,9 +2,10 @@
 
 import pytest
 
-from sparc.datasets import UNDESIRED, load_dataset
+from sparc.config import UNDESIRED
 from sparc.errors import UserError
-from sparc.leaks import leaked, normalised, repeated
+from sparc.sources.leaks import leaked, normalised, repeated
+from sparc.tasks.dataset import load_dataset
 from tests.composed import composed
 from tests.prompt_files import load, rows, settings, write
 

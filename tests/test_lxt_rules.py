@@ -16,9 +16,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 from sparc.attribution.lxt_rules import load_lxt, lrp_rules
 from sparc.attribution.relevance import sample_relevance
 from sparc.attribution.target import target
-from sparc.batching import pad_left
 from sparc.config import TargetConfig
 from sparc.errors import UserError
+from sparc.models.batching import pad_left
 from sparc.models.model import Model
 from tests.micro import FAMILIES, SAMPLES, micro_model, relative_error
 

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from sparc.datasets import load_dataset
 from sparc.errors import UserError
 from sparc.storage.artifacts import read_lines
+from sparc.tasks.dataset import load_dataset
 from tests.composed import composed, pipeline
 
 

@@ -10,14 +10,14 @@ from hydra.utils import get_method
 from sparc.attribution import attribute
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.forward import without_padding
-from sparc.batching import pad_left
+from sparc.attribution.samples import ReferenceSet
+from sparc.components.contrast import contrast
+from sparc.components.removal import removed
+from sparc.components.selection import lowest
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
+from sparc.models.batching import pad_left
 from sparc.models.model import Model
-from sparc.pruning.contrast import contrast
-from sparc.pruning.removal import removed
-from sparc.pruning.selection import lowest
-from sparc.references import ReferenceSet
 from tests.micro import FAMILIES, SAMPLES, micro_model, naive_row_relevance, relative_error
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sparc.locations import config_folder
+from sparc.config.locations import config_folder
 from sparc.tiny.shapes import CONTEXT, EOS, PAD
 from sparc.tiny.training import build_tokenizer
 from tests.composed import composed, pipeline

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sparc.components.removal import removed
+from sparc.components.saving import save_corrected_model
 from sparc.config import MemoryConfig, ModelConfig
+from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
-from sparc.locations import EMBEDDED_MODEL
 from sparc.models.model import Model, is_offloaded, load_model
-from sparc.pruning.removal import removed
-from sparc.pruning.saving import save_corrected_model
 from tests.composed import composed, pipeline
 from tests.stand_ins import FAMILIES, stand_in
 

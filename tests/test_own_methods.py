@@ -9,11 +9,11 @@ import pytest
 
 from sparc.attribution import attribute
 from sparc.attribution.engine import score_key
+from sparc.attribution.samples import ReferenceSet
 from sparc.config import AttributionConfig
+from sparc.config.methods import TARGETS, source_digest
 from sparc.errors import UserError
-from sparc.methods import TARGETS, source_digest
 from sparc.models import model as models
-from sparc.references import ReferenceSet
 from tests.composed import composed
 from tests.micro import micro_model
 

@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.memory import gradient_checkpointing
+from sparc.components.removal import removed
+from sparc.components.saving import save_corrected_model
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
 from sparc.models.model import Model, is_offloaded
-from sparc.pruning.removal import removed
-from sparc.pruning.saving import save_corrected_model
 from tests.micro import FAMILIES, NEURONS, SAMPLES, micro_model, relative_error
 
 CORE = ["llama", "opt", "gpt2"]

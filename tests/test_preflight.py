@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparc.datasets import GENERAL, UNDESIRED, load_dataset
-from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
-from sparc.locations import EMBEDDED_CLASSIFIER, EMBEDDED_MODEL
+from sparc.config import GENERAL, UNDESIRED
+from sparc.config.locations import EMBEDDED_CLASSIFIER, EMBEDDED_MODEL
+from sparc.generation.detoxify_checkpoint import detoxify_checkpoint
 from sparc.models.model import load_model
 from sparc.preflight.cost import amounts, weight_bytes
 from sparc.preflight.prefetching import _needs
 from sparc.preflight.rows import duration, size
 from sparc.preflight.skeleton import skeleton
 from sparc.preflight.weights import find_model, needed
+from sparc.tasks.dataset import load_dataset
 from tests.commands import Ended, commands
 from tests.composed import composed
 from tests.hub_data import LLAMA, serve_all, serve_model

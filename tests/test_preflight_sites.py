@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from sparc import process
 from sparc.errors import UserError
+from sparc.models import process
 from sparc.models.model import choose_device
+from sparc.models.process import granted_gpus
 from sparc.preflight.checking import check
 from sparc.preflight.questions import Questions
 from sparc.preflight.rows import Row
-from sparc.process import granted_gpus
 from sparc.storage.disk import quota_left, read_quota
 from tests.composed import composed
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from sparc import process
+from sparc.models import process
 
 FAULTS = """
 import resource, sys
-from sparc.process import keep_freed_memory
+from sparc.models.process import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from sparc.components.contrast import contrast
+from sparc.components.localisation import localisation
+from sparc.components.removal import removed
+from sparc.components.scores import Scores
+from sparc.components.selection import layer_matched, lowest, per_layer
 from sparc.models.model import Model
-from sparc.pruning.contrast import contrast
-from sparc.pruning.localisation import localisation
-from sparc.pruning.removal import removed
-from sparc.pruning.selection import layer_matched, lowest, per_layer
-from sparc.scores import Scores
 from tests.micro import FAMILIES, LAYERS, NEURONS, SAMPLES, micro_model
 
 TOKENS = torch.tensor([SAMPLES[0]])

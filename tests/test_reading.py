@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from sparc.behaviours.prompts import read_prompts, refuse_too_few
-from sparc.behaviours.reading import columns, file_records, lines
-from sparc.behaviours.sources import Wanted, records, texts
-from sparc.behaviours.streams import is_local, pinned, source_revision
 from sparc.config import SourceConfig
+from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
 from sparc.evaluation.windows import text_windows
-from sparc.locations import EMBEDDED_MODEL
+from sparc.sources.reading import columns, file_records, lines
+from sparc.sources.streams import is_local, pinned, source_revision
+from sparc.sources.texts import Wanted, records, texts
+from sparc.tasks.prompts import read_prompts, refuse_too_few
 from tests.composed import composed, pipeline
 
 ROWS = [{"prompt": f"a prompt, number {i}", "score": i / 10, "more": {"id": i}} for i in range(9)]

@@ -6,10 +6,10 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from sparc.behaviours.sequences import first_tokens, sequences, tokenizer_digest
 from sparc.config import ReferenceConfig
+from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
-from sparc.locations import EMBEDDED_MODEL
+from sparc.tasks.sequences import first_tokens, sequences, tokenizer_digest
 from sparc.tiny import data
 
 

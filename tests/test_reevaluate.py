@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from sparc.config import register_schema
+from sparc.config.locations import config_folder
 from sparc.errors import UserError
-from sparc.locations import config_folder
-from sparc.reevaluate import with_saved_run
+from sparc.experiment.reevaluate import with_saved_run
 from tests.composed import composed, pipeline
 from tests.runs import QUICK, results_of, run_folders, sparc
 from tests.stand_ins import stand_in

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from sparc.console import show
+from sparc.display.plain import visible
 from sparc.report import render
 from sparc.report.completions import prompt_means, table
-from sparc.report.plain import visible
+from sparc.runs.summary import show
 from sparc.storage.artifacts import write_json, write_text
 from tests.report_run import make_run
 from tests.runs import PATIENCE

@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from sparc.report import charts, neuron_charts, numbers
-from sparc.report.explanations import histogram
+from sparc.attribution.explanations import histogram
+from sparc.display import numbers
+from sparc.display.plain import embedded_json, visible
+from sparc.report import charts, neuron_charts
 from sparc.report.heat import heat_line, relevance_note
-from sparc.report.plain import embedded_json, visible
 from sparc.report.svg import symlog, tag, ticks
 from tests.report_run import HOSTILE
 

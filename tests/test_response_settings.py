@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from sparc.config import ModelConfig
-from sparc.datasets import GENERAL, UNDESIRED, fitted, load_dataset
+from sparc.config import GENERAL, UNDESIRED, ModelConfig
 from sparc.errors import UserError
 from sparc.models.model import load_model
+from sparc.tasks.dataset import fitted, load_dataset
 from tests.composed import composed
 from tests.response_sets import BOTH, SMALL, means_of, sets_of
 from tests.stand_ins import stand_in

@@ -9,17 +9,17 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from sparc.behaviours import search as searching
-from sparc.behaviours.cuts import cuts, word_starts
-from sparc.behaviours.responses import response_search
-from sparc.behaviours.search import found_responses
-from sparc.config import ModelConfig
-from sparc.datasets import GENERAL, UNDESIRED, load_dataset
+from sparc.config import GENERAL, UNDESIRED, ModelConfig
 from sparc.errors import UserError
-from sparc.evaluation.completions import complete_tokens, text_of
-from sparc.evaluation.drawing import Sampling
-from sparc.evaluation.scorers import lexicon_scorer
+from sparc.generation.completing import complete_tokens, text_of
+from sparc.generation.sampling import Sampling
+from sparc.generation.scorers import lexicon_scorer
 from sparc.models.model import load_model
+from sparc.tasks import search as searching
+from sparc.tasks.cuts import cuts, word_starts
+from sparc.tasks.dataset import load_dataset
+from sparc.tasks.responses import response_search
+from sparc.tasks.search import found_responses
 from sparc.tiny import data as tiny
 from tests.composed import composed
 from tests.response_sets import BOTH, means_of, sets_of

@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sparc.components.removal import removed
 from sparc.config import ModelConfig
 from sparc.models.model import load_model
-from sparc.pruning.removal import removed
 from tests.lxt_classes import class_patched
 from tests.runs import QUICK, environment, results_of, run_folders, sparc
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from sparc.endings import unstarted
 from sparc.errors import UserError
-from sparc.job import _Record
-from sparc.provenance import Stages
+from sparc.experiment.job import _Record
+from sparc.runs.head import unstarted
+from sparc.runs.provenance import Stages
 from sparc.track import exit_code
 from sparc.tracking.records import summary
 from tests.composed import composed

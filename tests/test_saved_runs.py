@@ -15,10 +15,10 @@ from sparc import compare, track
 from sparc.app import typed
 from sparc.checks import check
 from sparc.config import register_schema
+from sparc.config.locations import config_folder
+from sparc.display.plain import Formatter
 from sparc.errors import UserError
-from sparc.locations import config_folder
-from sparc.reevaluate import with_saved_run
-from sparc.report.plain import Formatter
+from sparc.experiment.reevaluate import with_saved_run
 from sparc.runs import Run
 from sparc.runs.tree import plain_references
 from sparc.storage.artifacts import write_json
@@ -182,7 +182,7 @@ def test_a_foreign_config_gives_values_only(
     run = _foreign(tmp_path / "run", ["experiment=quick"], config)
     found = typed(_composed(_again(run)))
     assert found.dataset.name == config["dataset"]["name"]
-    assert found.dataset._target_ == "sparc.behaviours.embedded.embedded"
+    assert found.dataset._target_ == "sparc.tasks.embedded.embedded"
     config["dataset"]["name"] = "${oc.env:MY_PASSWORD}"
     write_json(run / ".hydra" / "config.yaml", config)
     with pytest.raises(UserError, match=r"dataset\.name=\$\{oc\.env:MY_PASSWORD\} holds") as error:
@@ -285,7 +285,7 @@ def test_the_log_holds_no_control_characters() -> None:
     record = logging.LogRecord("n", logging.INFO, "f", 1, "said %s", ("\x1b]0;x\x07\nmore",), None)
     assert Formatter("%(message)s").format(record) == "said \u241b]0;x\u2407\nmore"
     formatters = composed_logging()["formatters"]
-    assert {each["class"] for each in formatters.values()} == {"sparc.report.plain.Formatter"}
+    assert {each["class"] for each in formatters.values()} == {"sparc.display.plain.Formatter"}
 
 
 def composed_logging() -> Any:

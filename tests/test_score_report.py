@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from sparc.score_report import score_report
-from sparc.scores import Scores
+from sparc.components.score_report import score_report
+from sparc.components.scores import Scores
 
 
 def _scores(values: list[list[float]], samples: int = 4, left_out: int = 0) -> Scores:

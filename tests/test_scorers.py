@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from sparc.errors import UserError
-from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
-from sparc.evaluation.repetition import repetition
-from sparc.evaluation.scorers import (
+from sparc.generation.detoxify_checkpoint import detoxify_checkpoint
+from sparc.generation.repetition import repetition
+from sparc.generation.scorers import (
     classifier_scorer,
     detoxify_file,
     detoxify_scorer,

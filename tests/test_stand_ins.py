@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sparc.components.removal import removed
 from sparc.models.families import family as row_of
 from sparc.models.model import Model, blocks_of
-from sparc.pruning.removal import removed
 from sparc.tiny.planting import PlantingOptions, plant
 from sparc.tiny.shapes import WIDTHS, ModelSize
 from sparc.tiny.training import build_tokenizer, train_stage_one

@@ -48,7 +48,7 @@ def test_a_job_has_one_folder_wherever_it_runs(tmp_path):
         from hydra import compose, initialize_config_dir
         import sparc.app
         from sparc.config import register_schema
-        from sparc.locations import config_folder
+        from sparc.config.locations import config_folder
         register_schema()
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             print(compose("config", {["seed=1", *where[2:]]}, True).hydra.sweep.subdir)"""

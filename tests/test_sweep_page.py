@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from sparc.report import numbers
+from sparc.display import numbers
 from sparc.report.sweep import headline, render_sweep
 from sparc.report.sweep_marks import change_axis, percent_labels
 from sparc.storage.artifacts import write_json

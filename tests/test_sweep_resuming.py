@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from sparc.config import Config, PathsConfig, content
-from sparc.job import execute
-from sparc.stopping import Refused, stoppable
+from sparc.experiment.job import execute
+from sparc.experiment.stopping import Refused, stoppable
 from sparc.storage.digests import digest
 from sparc.storage.locks import held, lock
 from sparc.sweep import complaint

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from sparc.config import ModelConfig
-from sparc.datasets import load_dataset
 from sparc.errors import UserError
 from sparc.evaluation.harness import accuracies
 from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.windows import text_windows
 from sparc.models.model import load_model
 from sparc.preflight.tasks import check_tasks, fetch_task_data
+from sparc.tasks.dataset import load_dataset
 from tests.composed import SMALL, composed, pipeline
 from tests.test_devices_memory import failing
 
@@ -145,7 +145,7 @@ def test_tasks_are_looked_for_before_anything_else(tasks, tmp_path, monkeypatch)
     )
 
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)  # as where it is not installed
-    monkeypatch.setattr("sparc.pipeline.attribute", None)  # is not reached
+    monkeypatch.setattr("sparc.experiment.pipeline.attribute", None)  # is not reached
     other = ["evaluation.lm_eval.tasks=[next_word,other]", local]
     with pytest.raises(UserError, match=r"pip install 'sparc\[eval\]'"):
         pipeline(tmp_path / "run", *other, cache=tmp_path / "cache")

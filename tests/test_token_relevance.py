@@ -5,15 +5,15 @@ import json
 import pytest
 import torch
 
+from sparc.attribution.explanations import explain
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.relevance import sample_relevance
+from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.target import target
 from sparc.attribution.tokens import token_relevance
-from sparc.batching import batches
+from sparc.components.scores import Scores
 from sparc.config import AttributionConfig, TargetConfig
-from sparc.references import ReferenceSet
-from sparc.report.explanations import explain
-from sparc.scores import Scores
+from sparc.models.batching import batches
 from tests.micro import FAMILIES, NEURONS, SAMPLES, VOCABULARY, micro_model
 
 SELECTION = [(2, 5), (0, 7), (2, 40), (1, 0), (0, 3)]

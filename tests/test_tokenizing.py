@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerFast
 
 from sparc.config import ModelConfig
 from sparc.errors import UserError
-from sparc.hub import quiet
 from sparc.models.loading import fit_vocabulary
 from sparc.models.model import load_model
 from sparc.models.tokenizing import load_tokenizer, lost, refuse_lost
+from sparc.sources.hub import quiet
 from tests.composed import composed
 from tests.stand_ins import FAMILIES, stand_in
 from tests.tokenizer_folders import byte_level, folder_of, metaspace, split_digits, word_piece

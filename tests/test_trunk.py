@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from sparc.evaluation.inference import evaluating
 from sparc.evaluation.trunk import trunk_and_head
+from sparc.generation.inference import evaluating
 from tests.micro import FAMILIES, VOCABULARY, micro_model
 
 IDS = list(range(5, 13))

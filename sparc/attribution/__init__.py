@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparc.attribution.engine import Advance, Engine, ignore
+from sparc.attribution.samples import ReferenceSet
+from sparc.components.scores import Scores
 from sparc.config import AttributionConfig
 from sparc.models.model import Model
-from sparc.references import ReferenceSet
-from sparc.scores import Scores
 
 
 def attribute(

@@ -8,9 +8,9 @@ import torch
 
 from sparc.attribution.memory import batch_tokens
 from sparc.attribution.sums import Sums
-from sparc.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
+from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import Model
 
 _log = logging.getLogger(__name__)

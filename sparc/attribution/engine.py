@@ -15,15 +15,14 @@ from hydra.utils import get_method
 from sparc.attribution.accumulate import Statistic, accumulate
 from sparc.attribution.memory import announce, batch_tokens, gradient_checkpointing
 from sparc.attribution.method import Method
+from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.sums import Sums, load_sums, merge, save_sums
-from sparc.batching import BatchTokens
-from sparc.config import AttributionConfig
-from sparc.datasets import GENERAL
+from sparc.components.scores import Scores, load_scores, save_scores
+from sparc.config import GENERAL, AttributionConfig
+from sparc.config.methods import DATA_FREE, method_options, source_digest
 from sparc.errors import UserError
-from sparc.methods import DATA_FREE, method_options, source_digest
+from sparc.models.batching import BatchTokens
 from sparc.models.model import Model
-from sparc.references import ReferenceSet
-from sparc.scores import Scores, load_scores, save_scores
 from sparc.storage.cache import Corrupt, entry_folder, fetch, peek, remove
 
 FORMULA_VERSION = 3

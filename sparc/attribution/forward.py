@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparc.batching import Batch
 from sparc.errors import UserError
+from sparc.models.batching import Batch
 from sparc.models.model import Block, Model
 
 

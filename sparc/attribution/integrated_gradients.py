@@ -15,8 +15,8 @@ from sparc.attribution.forward import last_logits
 from sparc.attribution.method import Method, mean
 from sparc.attribution.relevance import sample_relevance
 from sparc.attribution.target import fixed_target
-from sparc.batching import Batch
 from sparc.config import AttributionConfig
+from sparc.models.batching import Batch
 from sparc.models.model import Model
 
 

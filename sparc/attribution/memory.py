@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from sparc.batching import BatchTokens, token_budget
 from sparc.config import AttributionConfig
-from sparc.methods import FORWARD_ONLY
+from sparc.config.methods import FORWARD_ONLY
+from sparc.models.batching import BatchTokens, token_budget
 from sparc.models.families import Family
 from sparc.models.model import Model, blocks_of, is_offloaded
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sparc.batching import Batch
+from sparc.models.batching import Batch
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sparc.attribution.forward import (
     without_padding,
 )
 from sparc.attribution.target import Target
-from sparc.batching import Batch
+from sparc.models.batching import Batch
 from sparc.models.last_mlp import last_mlp_from
 from sparc.models.model import Model
 

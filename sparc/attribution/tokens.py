@@ -18,8 +18,8 @@ from sparc.attribution.forward import last_logits
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.memory import batch_tokens, gradient_checkpointing
 from sparc.attribution.target import Target, target
-from sparc.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.config import AttributionConfig
+from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import Block, Model, parameter
 
 Neurons = Sequence[tuple[int, int]]

@@ -13,8 +13,8 @@ import torch
 from sparc.attribution.forward import projection_inputs
 from sparc.attribution.method import Method
 from sparc.attribution.weights import weighted_sum
-from sparc.batching import Batch
 from sparc.config import AttributionConfig
+from sparc.models.batching import Batch
 from sparc.models.model import Model
 
 

@@ -12,8 +12,8 @@ from sparc.checks.parts import (
 from sparc.checks.pruning import amount_complaints, pruning_complaints
 from sparc.checks.values import choices, numbers
 from sparc.config import Config
+from sparc.config.methods import attribution_complaints
 from sparc.errors import UserError
-from sparc.methods import attribution_complaints
 
 
 def check(config: Config) -> None:

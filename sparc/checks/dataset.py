@@ -3,12 +3,11 @@
 import os
 from collections.abc import Iterator
 
-from sparc.config import Config
-from sparc.datasets import answers
-from sparc.methods import target_complaints
+from sparc.config import Config, answers
+from sparc.config.methods import target_complaints
 from sparc.runs.folder import REFERENCES_FILE
 
-_ALL_RESPONSES = "sparc.behaviours.repetition.repetition"  # whose every mode is one of responses
+_ALL_RESPONSES = "sparc.tasks.repetition.repetition"  # whose every mode is one of responses
 
 
 def dataset_complaints(config: Config) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from sparc.checks.values import AHEAD
 from sparc.config import Config, SourceConfig
-from sparc.locations import EMBEDDED, looks_local
+from sparc.config.locations import EMBEDDED, looks_local
 
 _DETOXIFY = ("original", "unbiased", "multilingual", "original-small", "unbiased-small")
 

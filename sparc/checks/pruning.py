@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sparc.checks.values import RESERVED_PRUNING
 from sparc.config import Config, PruningConfig
-from sparc.locations import model_folder
+from sparc.config.locations import model_folder
 from sparc.models.families import family, neuron_grid
 from sparc.models.folders import read_config
 from sparc.runs.folder import neurons_file, read_neurons

@@ -13,6 +13,9 @@ from omegaconf import MISSING
 from sparc.config.attribution import AttributionConfig, TargetConfig
 from sparc.config.clean import CleanConfig
 from sparc.config.dataset import (
+    GENERAL,
+    RESPONSE_MODES,
+    UNDESIRED,
     DatasetConfig,
     NamedSourceConfig,
     PromptsConfig,
@@ -21,6 +24,8 @@ from sparc.config.dataset import (
     SourceConfig,
     TextsConfig,
     UndesiredConfig,
+    answers,
+    settings_of,
 )
 from sparc.config.evaluation import (
     BudgetConfig,
@@ -37,7 +42,10 @@ from sparc.config.pruning import PruningConfig
 from sparc.config.tracking import TrackingConfig
 
 __all__ = [
+    "GENERAL",
     "NOT_CONTENT",
+    "RESPONSE_MODES",
+    "UNDESIRED",
     "AttributionConfig",
     "BudgetConfig",
     "ClassifierConfig",
@@ -63,8 +71,10 @@ __all__ = [
     "TextsConfig",
     "TrackingConfig",
     "UndesiredConfig",
+    "answers",
     "content",
     "register_schema",
+    "settings_of",
 ]
 
 

@@ -17,7 +17,7 @@ class TargetConfig:
 class AttributionConfig:
     """Group `attribution`: how neurons are scored.
 
-    `rules` to `seed` change scores (sparc/methods.py says for which methods), the rest only what
+    `rules` to `seed` change scores (methods.py says for which methods), the rest only what
     computing them takes. `shards` splits the reference samples into parts, of which a process
     computes `shard` (0 to shards - 1) with stage=attribute, or all of them where it is null.
     """

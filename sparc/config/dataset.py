@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+GENERAL, UNDESIRED = "general", "undesired"
+RESPONSE_MODES = ("response", "response_cut")
+
 
 @dataclass
 class SourceConfig:
@@ -133,3 +136,13 @@ class DatasetConfig:
     detoxify: str = "original"
     uniqueness: float = 0.5
     selected_on_baseline: bool = False
+
+
+def settings_of(config: DatasetConfig, name: str) -> ReferenceConfig:
+    """The settings of reference set `name`."""
+    return config.undesired if name == UNDESIRED else config.general
+
+
+def answers(settings: ReferenceConfig) -> bool:
+    """Whether a reference set holds responses that the model at hand gives."""
+    return settings.mode in RESPONSE_MODES and settings.from_run is None

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sparc.evaluation.kept import measured_arm
+from sparc.components.selection import Neuron, layer_matched
+from sparc.evaluation.cached import measured_arm
 from sparc.evaluation.measure import Advance, Bench, Measurement
-from sparc.pruning.selection import Neuron, layer_matched
 
 
 @dataclass(frozen=True)

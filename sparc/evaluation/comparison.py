@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sparc.config import DatasetConfig, EvaluationConfig
-from sparc.datasets import UNDESIRED
+from sparc.config import UNDESIRED, DatasetConfig, EvaluationConfig
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Measurement
 from sparc.evaluation.metrics import Path, metrics, tree, values

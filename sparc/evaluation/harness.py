@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparc.batching import BatchTokens, in_batches
 from sparc.config import LmEvalConfig
 from sparc.errors import UserError
+from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.model import Model
 from sparc.storage.digests import file_digest
 

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparc.batching import BatchTokens, OutOfMemory
 from sparc.config import EvaluationConfig
-from sparc.datasets import Dataset
 from sparc.errors import UserError
-from sparc.evaluation.completions import complete, completing, end_tokens
-from sparc.evaluation.drawing import Sampling
 from sparc.evaluation.harness import asking, harness_key
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, reading, text_nll
-from sparc.evaluation.repetition import repetition
-from sparc.evaluation.scorers import Scorer
+from sparc.generation.completing import complete, completing, end_tokens
+from sparc.generation.repetition import repetition
+from sparc.generation.sampling import Sampling
+from sparc.generation.scorers import Scorer
+from sparc.models.batching import BatchTokens, OutOfMemory
 from sparc.models.model import Model
 from sparc.storage.digests import digest
+from sparc.tasks.dataset import Dataset
 
 _FORMULA_VERSION = 2  # raised when a formula changes, so that nothing older is read
 Array = NDArray[np.float64]

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparc.batching import BatchTokens, in_batches
 from sparc.errors import UserError
-from sparc.evaluation.inference import (
+from sparc.evaluation.trunk import Head, Trunk, trunk_and_head
+from sparc.evaluation.windows import Window, text_windows
+from sparc.generation.inference import (
     Progress,
     context_length,
     evaluating,
     pad_right,
     padding_id,
 )
-from sparc.evaluation.trunk import Head, Trunk, trunk_and_head
-from sparc.evaluation.windows import Window, text_windows
+from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.model import input_device
 
 # logits held at a time: 2^24 float32 are 64 MiB, whatever the vocabulary

@@ -13,15 +13,15 @@ from accelerate.utils import get_max_memory
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from sparc.batching import is_out_of_memory
 from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
-from sparc.hub import quiet
-from sparc.hub_models import is_cached, model_folder_of
+from sparc.models.batching import is_out_of_memory
 from sparc.models.families import Family, family
 from sparc.models.fingerprint import folder_fingerprint, hub_fingerprint, weight_files
 from sparc.models.folders import read_config
 from sparc.models.tokenizing import load_tokenizer
+from sparc.sources.hub import quiet
+from sparc.sources.hub_models import is_cached, model_folder_of
 
 _log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ import transformers
 from torch import nn
 
 from sparc.config import ModelConfig
+from sparc.config.locations import model_folder
 from sparc.errors import UserError
-from sparc.locations import model_folder
 from sparc.models.families import Family, family
 from sparc.models.fingerprint import memory_fingerprint
 from sparc.models.folders import planted_neurons
 from sparc.models.loading import Parts, load_parts
-from sparc.process import granted_gpus
+from sparc.models.process import granted_gpus
 
 
 @dataclass(frozen=True)

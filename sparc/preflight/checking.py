@@ -8,9 +8,7 @@ from typing import Any
 import torch
 
 from sparc.config import Config
-from sparc.datasets import Dataset
 from sparc.errors import UserError
-from sparc.hub import quiet
 from sparc.models.loading import fit_vocabulary
 from sparc.models.model import choose_device
 from sparc.models.tokenizing import refuse_lost
@@ -25,6 +23,8 @@ from sparc.preflight.services import is_slurm, partition_row, tracking_row
 from sparc.preflight.skeleton import skeleton
 from sparc.preflight.tasks import check_tasks
 from sparc.preflight.weights import Found, find_model, model_row, tokenizer_of
+from sparc.sources.hub import quiet
+from sparc.tasks.dataset import Dataset
 
 
 def check(config: Config, launcher: Mapping[str, Any], questions: Questions) -> list[Row]:

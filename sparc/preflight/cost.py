@@ -13,15 +13,15 @@ from typing import Any
 import torch
 
 from sparc.attribution.memory import estimate
-from sparc.behaviours.candidates import candidates
-from sparc.config import Config, DatasetConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset, answers, settings_of
-from sparc.evaluation.drawing import LOGITS_AT_ONCE
-from sparc.methods import DATA_FREE, FORWARD_ONLY
+from sparc.config import GENERAL, UNDESIRED, Config, DatasetConfig, answers, settings_of
+from sparc.config.methods import DATA_FREE, FORWARD_ONLY
+from sparc.generation.sampling import LOGITS_AT_ONCE
 from sparc.models.model import Model
 from sparc.preflight.machine import Speed
+from sparc.tasks.candidates import candidates
+from sparc.tasks.dataset import Dataset
 
-_REPETITION, _NEW_TOKENS = "sparc.behaviours.repetition.repetition", 50
+_REPETITION, _NEW_TOKENS = "sparc.tasks.repetition.repetition", 50
 _CALLS = 80  # operations that one decoder layer takes forward in transformers, modules included
 _LOGITS = 2**24  # that perplexity holds at a time, once as they are and once as probabilities
 # Where the data cannot be read yet: tokens a word, of a prompt, and words of a text as they

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparc.behaviours.files import perplexity_texts
-from sparc.behaviours.responses import text_share
-from sparc.behaviours.sequences import sequences
-from sparc.behaviours.sources import Wanted, records
-from sparc.behaviours.streams import is_local, noted, pinned
-from sparc.config import Config, ReferenceConfig, SourceConfig
-from sparc.datasets import GENERAL, UNDESIRED, Dataset, load_dataset, settings_of
+from sparc.config import GENERAL, UNDESIRED, Config, ReferenceConfig, SourceConfig, settings_of
 from sparc.errors import UserError
 from sparc.preflight.questions import Questions, identity, is_sequences, sources
 from sparc.preflight.rows import Row, failures, size
+from sparc.sources.streams import is_local, noted, pinned
+from sparc.sources.texts import Wanted, records
 from sparc.storage.artifacts import read_json
+from sparc.tasks.dataset import Dataset, load_dataset
+from sparc.tasks.files import perplexity_texts
+from sparc.tasks.responses import text_share
+from sparc.tasks.sequences import sequences
 
 _KEPT = ("records", "sequences")  # what the cache holds of data sets
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

@@ -7,13 +7,13 @@ from huggingface_hub.utils.tqdm import enable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from sparc.config import Config
-from sparc.console import progress
-from sparc.hub import quiet
+from sparc.display.progress import progress
 from sparc.preflight.data import fetch_data
 from sparc.preflight.rows import Row, failures
 from sparc.preflight.scorers import fetch_scorers
 from sparc.preflight.tasks import fetch_task_data
 from sparc.preflight.weights import fetch_model, tokenizer_of
+from sparc.sources.hub import quiet
 from sparc.storage.digests import digest
 
 

@@ -5,12 +5,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparc.behaviours.streams import is_local
-from sparc.config import Config, SourceConfig
-from sparc.datasets import GENERAL, UNDESIRED, answers, settings_of
-from sparc.hub import probe
-from sparc.hub_models import model_is_local
-from sparc.locations import model_folder
+from sparc.config import GENERAL, UNDESIRED, Config, SourceConfig, answers, settings_of
+from sparc.config.locations import model_folder
+from sparc.sources.hub import probe
+from sparc.sources.hub_models import model_is_local
+from sparc.sources.streams import is_local
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sparc.display.plain import visible
 from sparc.errors import UserError
-from sparc.report.plain import visible
 
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "-"}
 

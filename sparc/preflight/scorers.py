@@ -11,13 +11,14 @@ from huggingface_hub import constants
 from transformers import AutoConfig
 
 from sparc.config import ClassifierConfig, Config
-from sparc.datasets import Dataset
+from sparc.config.locations import EMBEDDED
 from sparc.errors import UserError
-from sparc.evaluation.scorers import detoxify_file
-from sparc.evaluation.scoring import lexicon_of, load_scorers
-from sparc.hub import probe
-from sparc.locations import EMBEDDED
+from sparc.generation.lexicon import lexicon_of
+from sparc.generation.scorers import detoxify_file
+from sparc.generation.scoring import load_scorers
 from sparc.preflight.rows import Row, failures, size
+from sparc.sources.hub import probe
+from sparc.tasks.dataset import Dataset
 
 
 def check_scorers(
@@ -57,13 +58,10 @@ def _found(
         yield Row(title, True, "needs no file")
     elif evaluation.lexicon.path is not None or dataset is not None:
         assert dataset is not None or evaluation.lexicon.path is not None
-        lexicon_of(evaluation, dataset or _NO_DATA)
+        lexicon_of(evaluation, dataset.lexicon if dataset else None)
         yield Row(title, True, evaluation.lexicon.path or "of the data set")
     else:
         yield Row(title, None, "the data set's, which cannot be read yet")
-
-
-_NO_DATA = Dataset(references=lambda _name, _seed: (), prompts={}, texts={})
 
 
 def _detoxify(title: str, source: str) -> Row:
@@ -129,6 +127,6 @@ def fetch_scorers(config: Config, dataset: Dataset | None) -> list[Row]:
             continue
         with failures(rows, f"scorer {name}", _subject(name, config)):
             alone = replace(config.evaluation, scorers=[name])
-            load_scorers(alone, dataset or _NO_DATA, "cpu", Path(config.paths.cache))
+            load_scorers(alone, None, "cpu", Path(config.paths.cache))
             rows.extend(_found(name, config, dataset, lambda: True))
     return rows

@@ -11,13 +11,13 @@ from huggingface_hub import constants
 from transformers import AutoConfig
 
 from sparc.config import ModelConfig
+from sparc.config.locations import EMBEDDED, model_folder
 from sparc.errors import UserError
-from sparc.hub import explained
-from sparc.hub_models import is_cached, model_folder_of, needed
-from sparc.locations import EMBEDDED, model_folder
 from sparc.models.folders import read_config
 from sparc.models.tokenizing import load_tokenizer
 from sparc.preflight.rows import Row, size
+from sparc.sources.hub import explained
+from sparc.sources.hub_models import is_cached, model_folder_of, needed
 
 
 @dataclass(frozen=True)

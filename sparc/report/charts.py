@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sparc.report import numbers
+from sparc.display import numbers
 from sparc.report.svg import (
     Figure,
     axis_below,

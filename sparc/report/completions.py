@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparc.report.plain import visible
+from sparc.display.plain import visible
 
 SHOWN_ARMS = ("baseline", "pruned", "random")
 LIMIT_CHARACTERS = 1_500_000

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparc.report.plain import visible
+from sparc.display.plain import visible
 
 _STEPS = 5
 _EXPLAINED = {

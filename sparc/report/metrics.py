@@ -6,10 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sparc.report import numbers
+from sparc.display import numbers
+from sparc.display.plain import visible
 from sparc.report.charts import interval_bar
-from sparc.report.numbers import leaf
-from sparc.report.plain import visible
+from sparc.runs.tree import leaf
 
 Path = tuple[str, ...]
 _FIRST: tuple[Path, ...] = (

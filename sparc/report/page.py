@@ -7,14 +7,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sparc.report import charts, metrics, neuron_charts, numbers
+from sparc.display import numbers
+from sparc.display.plain import embedded_json, visible
+from sparc.report import charts, metrics, neuron_charts
 from sparc.report.completions import Table, prompt_means, table
 from sparc.report.heat import neuron_cards, reference_texts, relevance_note
-from sparc.report.numbers import leaf
-from sparc.report.plain import embedded_json, visible
 from sparc.report.svg import Figure
 from sparc.report.templating import asset, environment, policy
 from sparc.runs import Run
+from sparc.runs.tree import leaf
 
 _MAX_CARDS = 12
 

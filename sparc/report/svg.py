@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from sparc.report.plain import visible
+from sparc.display.plain import visible
 
 Scale = Callable[[float], float]
 

@@ -9,14 +9,14 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from sparc.report import numbers
-from sparc.report.numbers import leaf
-from sparc.report.plain import visible
+from sparc.display import numbers
+from sparc.display.plain import visible
 from sparc.report.svg import Figure, picture
 from sparc.report.sweep_charts import Series, against_amount
 from sparc.report.sweep_marks import sign
 from sparc.report.sweep_trade_off import trade_off
 from sparc.report.templating import asset, environment, policy
+from sparc.runs.tree import leaf
 from sparc.sweeps.jobs import Job
 from sparc.sweeps.methods import method_names
 from sparc.sweeps.points import Point

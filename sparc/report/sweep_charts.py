@@ -6,8 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sparc.report import numbers
-from sparc.report.numbers import leaf
+from sparc.display import numbers
 from sparc.report.svg import Figure, Scale, axis_below, mark, picture, tag
 from sparc.report.sweep_marks import (
     BOTTOM,
@@ -21,6 +20,7 @@ from sparc.report.sweep_marks import (
     sign,
     upright,
 )
+from sparc.runs.tree import leaf
 from sparc.sweeps.points import Point
 
 Path = tuple[str, ...]

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from sparc.report import numbers
+from sparc.display import numbers
 from sparc.report.svg import Scale, line, linear, symlog, tag, text, ticks
 
 SHAPES = 5  # marks and colours of the style sheet; further methods repeat them with broken lines

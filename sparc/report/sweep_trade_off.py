@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from sparc.report import numbers
-from sparc.report.numbers import leaf
+from sparc.display import numbers
 from sparc.report.svg import Figure, Scale, axis_below, line, mark, picture, text
 from sparc.report.sweep_charts import Change, Path, Series, ends_of, usable
 from sparc.report.sweep_marks import (
@@ -25,6 +24,7 @@ from sparc.report.sweep_marks import (
     sign,
     upright,
 )
+from sparc.runs.tree import leaf
 
 _COST = ("perplexity", "general")
 

@@ -7,8 +7,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from sparc.report import numbers
-from sparc.report.plain import visible
+from sparc.display import numbers
+from sparc.display.plain import visible
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sparc.report.numbers import leaf
+from sparc.runs.tree import leaf
 from sparc.sweeps.jobs import Job, changes_content
 
 # What tells points of one setting apart, or runs of one point, and so is no part of its name.

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sparc.config import NOT_CONTENT
-from sparc.datasets import UNDESIRED
+from sparc.config import NOT_CONTENT, UNDESIRED
 from sparc.evaluation.verdict import Budget, Findings, findings, verdict
-from sparc.report.numbers import leaf
+from sparc.runs.tree import leaf
 from sparc.storage.digests import digest
 from sparc.sweeps.combining import combined, combined_changes, combined_value, mean
 from sparc.sweeps.jobs import Job

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sparc.report.numbers import leaf
+from sparc.runs.tree import leaf
 from sparc.sweeps.points import Point
 
 

@@ -5,8 +5,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparc.report.numbers import leaf
-from sparc.report.plain import visible
+from sparc.display.plain import visible
+from sparc.runs.tree import leaf
 from sparc.sweeps.jobs import Job, changes_content
 
 Row = dict[str, Any]

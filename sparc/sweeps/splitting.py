@@ -11,7 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 
-from sparc.composing import search_path
+from sparc.composing.compose import search_path
 from sparc.errors import UserError
 
 MOST = 10_000  # jobs

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparc.report.numbers import leaf
+from sparc.runs.tree import leaf
 from sparc.sweeps.jobs import Job, read_jobs
 from sparc.sweeps.points import Point, points
 from sparc.sweeps.recommending import Recommendation, recommendations

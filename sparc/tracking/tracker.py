@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.config import TrackingConfig
-from sparc.report.plain import visible
+from sparc.display.plain import visible
 from sparc.tracking.records import describe
 from sparc.tracking.upload import send_results
 

@@ -18,22 +18,22 @@ from safetensors.torch import load_file, save_file
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.engine import Engine, score_key
 from sparc.attribution.gradient import gradient
+from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.sums import save_sums
-from sparc.behaviours.responses import response_search
-from sparc.behaviours.search import found_responses, responses
-from sparc.behaviours.sequences import sequences
-from sparc.behaviours.sources import Wanted, _key, records
 from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, SourceConfig
-from sparc.datasets import Means
+from sparc.config.locations import EMBEDDED_CLASSIFIER
 from sparc.errors import UserError
-from sparc.evaluation.detoxify_checkpoint import detoxify_checkpoint
-from sparc.evaluation.kept import measured_arm, measured_baseline
-from sparc.evaluation.scorers import detoxify_scorer
-from sparc.locations import EMBEDDED_CLASSIFIER
+from sparc.evaluation.cached import measured_arm, measured_baseline
+from sparc.generation.detoxify_checkpoint import detoxify_checkpoint
+from sparc.generation.scorers import detoxify_scorer
 from sparc.models.model import load_model
-from sparc.references import ReferenceSet
+from sparc.sources.texts import Wanted, _key, records
 from sparc.storage.artifacts import write_lines
 from sparc.storage.cache import entry_folder, fetch
+from sparc.tasks.dataset import Means
+from sparc.tasks.responses import response_search
+from sparc.tasks.search import found_responses, responses
+from sparc.tasks.sequences import sequences
 from tests.benches import bench_of, silent
 from tests.composed import composed
 from tests.fuzz.budget import budget, case

@@ -20,11 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparc import composing
 from sparc.app import _checked
-from sparc.arguments import parse
-from sparc.complaints import ending
+from sparc.composing.arguments import parse
+from sparc.composing.compose import compose as composing
 from sparc.config import Config, register_schema
+from sparc.config.complaints import ending
 from sparc.sweeps.splitting import split
 from tests.fuzz.budget import LARGE, budget, case, tried
 

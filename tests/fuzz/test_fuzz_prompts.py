@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from sparc.behaviours.prompts import SPLITS, read_prompts, split_of
 from sparc.config import DatasetConfig, PromptsConfig
 from sparc.errors import UserError
-from sparc.leaks import normalised
+from sparc.sources.leaks import normalised
+from sparc.tasks.prompts import SPLITS, read_prompts, split_of
 from tests.fuzz.budget import budget, case
 
 CATEGORIES = ["undesired", "neutral"]

@@ -20,15 +20,15 @@ from omegaconf.errors import OmegaConfBaseException
 from safetensors.numpy import save_file
 
 from sparc import compare, sweep, track
-from sparc.complaints import one_line, tell
+from sparc.components.from_file import origin, read_selection
 from sparc.config import TrackingConfig, register_schema
+from sparc.config.complaints import one_line, tell
+from sparc.config.locations import config_folder
 from sparc.errors import UserError
-from sparc.locations import config_folder
-from sparc.pruning.from_file import origin, read_selection
-from sparc.reevaluate import with_saved_run
-from sparc.reference_files import saved_fingerprint, saved_records, saved_texts
+from sparc.experiment.reevaluate import with_saved_run
 from sparc.report import render
 from sparc.runs import Run
+from sparc.runs.references import saved_fingerprint, saved_records, saved_texts
 from sparc.storage.artifacts import write_json, write_lines, write_text
 from sparc.tracking.records import describe, measurements, summary
 from tests.fuzz.budget import budget, case

@@ -1,0 +1,181 @@
+"""What the report tells about neurons that needs the model: computed once, kept as an artifact."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from sparc.attribution.memory import batch_tokens
+from sparc.attribution.samples import ReferenceSet
+from sparc.attribution.tokens import TokenRelevance, token_relevance
+from sparc.components.scores import Scores
+from sparc.components.selection import Neuron
+from sparc.config import AttributionConfig
+from sparc.models.model import Model, parameter
+
+SHOWN_NEURONS = 12
+SHOWN_TEXTS = 3
+READ_TEXTS = 32
+LAST_TOKENS = 160
+_CONTEXTS = 5
+_TOKENS = 8
+_BEFORE = 6
+_BINS = 60
+_ROWS = 2**15
+
+
+def explain(
+    model: Model,
+    reference_sets: Sequence[ReferenceSet],
+    scores: Mapping[tuple[str, int], Scores],
+    contrast: torch.Tensor,
+    selection: Sequence[Neuron],
+    config: AttributionConfig,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What explanations.json holds (`contrast` and `texts`), and the cards of neurons.json.
+
+    contrast: a histogram of all neurons with the cut. texts: the relevance of each of the last
+    LAST_TOKENS tokens in the first SHOWN_TEXTS texts of each set. A card for each of the first
+    SHOWN_NEURONS of `selection`: its score in every set and seed, the tokens of the first
+    READ_TEXTS texts of each set (first reference seed) where it is most relevant, and the
+    vocabulary's tokens that it promotes and suppresses there. `contrast` is [layers, neurons] as
+    selected by. Returns ({}, []) where nothing was selected.
+    """
+    if not selection:
+        return {}, []
+    first: dict[str, ReferenceSet] = {}
+    for each in reference_sets:
+        first.setdefault(each.name, each)
+    shown = min(SHOWN_NEURONS, len(selection))
+    room = batch_tokens(config)
+    relevance = {
+        name: token_relevance(model, each.token_ids[:READ_TEXTS], selection, shown, config, room)
+        for name, each in first.items()
+    }
+    texts = [
+        _text(model, first[name], position, found)
+        for name in sorted(first, reverse=True)
+        for position, found in enumerate(relevance[name][:SHOWN_TEXTS])
+    ]
+    cards = [
+        _card(model, neuron, place, first, relevance, scores)
+        for place, neuron in enumerate(selection[:shown])
+    ]
+    return {"contrast": histogram(contrast, selection), "texts": texts}, cards
+
+
+def histogram(contrast: torch.Tensor, selection: Sequence[Neuron]) -> dict[str, Any]:
+    """Counts of `contrast` over bins of equal width on a symmetric logarithmic axis.
+
+    One edge lies just above `cut`, the highest contrast of `selection`, so that no bin holds both
+    removed neurons and others (but for neurons that `pruning.layers` kept, or ties).
+    """
+    values = contrast.flatten().double()
+    cut = max(float(contrast[neuron]) for neuron in selection)
+    unit = float(values.abs().median()) or float(values.abs().max()) or 1.0
+    low, high, middle = (
+        math.asinh(v / unit)
+        for v in (float(values.min()), float(values.max()), math.nextafter(cut, 1e9))
+    )
+    width = (high - low) / _BINS or 1.0
+    below, above = math.ceil((middle - low) / width), math.ceil((high - middle) / width) or 1
+    edges = [unit * math.sinh(middle + k * width) for k in range(-below, above + 1)]
+    edges[0], edges[-1] = min(edges[0], float(values.min())), max(edges[-1], float(values.max()))
+    edges[below] = math.nextafter(cut, 1e9)
+    # right=False: a bin holds its lower edge, the last one both
+    place = torch.bucketize(values, torch.tensor(edges[1:-1], dtype=torch.float64), right=True)
+    counts = torch.bincount(place, minlength=len(edges) - 1)
+    return {"edges": edges, "counts": counts.tolist(), "cut": edges[below], "unit": unit}
+
+
+def _words(model: Model, ids: Sequence[int]) -> list[str]:
+    return [str(model.tokenizer.decode([token])) for token in ids]
+
+
+def _text(
+    model: Model, references: ReferenceSet, position: int, found: TokenRelevance
+) -> dict[str, Any]:
+    ids = references.token_ids[position]
+    return {
+        "set": references.name,
+        "seed": references.seed,
+        "position": position,
+        "cut": len(ids) > LAST_TOKENS,
+        "tokens": _words(model, ids[-LAST_TOKENS:]),
+        "inputs": _rounded(found.inputs[-LAST_TOKENS:]),
+        "removed": _rounded(found.removed[-LAST_TOKENS:]),
+        "next_token": _words(model, [found.next_token])[0],
+    }
+
+
+def _rounded(values: torch.Tensor) -> list[float]:
+    return [float(f"{value:.4g}") for value in values.tolist()]
+
+
+def _card(
+    model: Model,
+    neuron: Neuron,
+    place: int,
+    references: Mapping[str, ReferenceSet],
+    relevance: Mapping[str, Sequence[TokenRelevance]],
+    scores: Mapping[tuple[str, int], Scores],
+) -> dict[str, Any]:
+    contexts = {
+        name: _contexts(model, each, relevance[name], place) for name, each in references.items()
+    }
+    undesired = contexts.get("undesired", [])
+    sign = -1.0 if sum(each["activation"] for each in undesired) < 0 else 1.0
+    promoted, suppressed = _vocabulary(model, neuron, sign)
+    return {
+        "scores": [
+            {"set": name, "seed": seed, "score": float(value.values[neuron])}
+            for (name, seed), value in sorted(scores.items())
+        ],
+        **contexts,
+        "promoted": promoted,
+        "suppressed": suppressed,
+    }
+
+
+def _contexts(
+    model: Model, references: ReferenceSet, found: Sequence[TokenRelevance], place: int
+) -> list[dict[str, Any]]:
+    """The tokens where the neuron is most relevant, one a text at most."""
+    peaks = [(float(each.neurons[:, place].max()), row) for row, each in enumerate(found)]
+    result = []
+    for value, row in sorted(peaks, key=lambda peak: (-peak[0], peak[1]))[:_CONTEXTS]:
+        at = int(found[row].neurons[:, place].argmax())
+        ids = references.token_ids[row]
+        result.append(
+            {
+                "before": str(model.tokenizer.decode(list(ids[max(0, at - _BEFORE) : at]))),
+                "token": _words(model, [ids[at]])[0],
+                "relevance": float(f"{value:.4g}"),
+                "activation": float(f"{float(found[row].hidden[at, place]):.4g}"),
+            }
+        )
+    return result
+
+
+def _vocabulary(model: Model, neuron: Neuron, sign: float) -> tuple[list[str], list[str]]:
+    """Tokens whose logits the neuron's down column raises and lowers most (Geva et al., 2022).
+
+    `sign` is that of the neuron's activation. The final norm is left out. Empty lists where the
+    unembedding has another width (OPT-350M).
+    """
+    weight = parameter(model.blocks[neuron[0]].down, "weight")
+    column = weight[neuron[1]] if model.family.transposed else weight[:, neuron[1]]
+    unembedding = parameter(model.network.get_output_embeddings(), "weight")
+    if unembedding.shape[1] != len(column):
+        return [], []
+    column = column.to(unembedding.device).float()
+    parts = torch.split(
+        unembedding, _ROWS
+    )  # in float32 the whole would take a large model's gigabytes
+    effect = sign * torch.cat([part.float() @ column for part in parts])
+    count = min(_TOKENS, len(effect) // 2)
+    return (
+        _words(model, effect.topk(count).indices.tolist()),
+        _words(model, (-effect).topk(count).indices.tolist()),
+    )

@@ -1,1 +1,0 @@
-"""Behaviours from files: one's own prompts, toxicity, repetition."""

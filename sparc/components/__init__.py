@@ -1,0 +1,1 @@
+"""Components of a model: their scores, selections and removal."""

@@ -1,0 +1,102 @@
+"""Overlap of selections and rank correlation of contrasts, over the model and layer by layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from sparc.components.chance import at_least, mean, shared_by_chance, sum_over_layers
+
+Neuron = tuple[int, int]
+Selection = frozenset[Neuron]
+
+
+@dataclass(frozen=True)
+class LayerOverlap:
+    """One layer: how many neurons each selection has there, and how many they share."""
+
+    layer: int
+    sizes: list[int]
+    shared: int
+    expected: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two or more selections share.
+
+    jaccard: shared over union; None where nothing is selected. expected, p_value: for random
+    selections of the same sizes among all the layers; expected_in_layers, p_value_in_layers: of
+    the same sizes in every layer, so that preferring the same layers does not count as agreement.
+    p-values are one-sided: the chance to share as much or more.
+    """
+
+    neurons: list[Neuron]
+    union: int
+    jaccard: float | None
+    expected: float
+    p_value: float
+    expected_in_layers: float
+    p_value_in_layers: float
+    per_layer: list[LayerOverlap]
+
+    @property
+    def shared(self) -> int:
+        """How many neurons every selection has."""
+        return len(self.neurons)
+
+
+def overlap(selections: Sequence[Selection], layers: Sequence[int], width: int) -> Overlap:
+    """Compare selections among the neurons of `layers`, each `width` neurons wide.
+
+    What lies in other layers is left out: there, not every selection could choose.
+    """
+    among = set(layers)
+    chosen = [{neuron for neuron in each if neuron[0] in among} for each in selections]
+    shared, union = set.intersection(*chosen), set.union(*chosen)
+    overall = shared_by_chance(len(among) * width, [len(each) for each in chosen])
+    per_layer, chances = [], []
+    for layer in sorted(among):
+        sizes = [sum(neuron[0] == layer for neuron in each) for each in chosen]
+        chance = shared_by_chance(width, sizes)
+        count = sum(neuron[0] == layer for neuron in shared)
+        per_layer.append(LayerOverlap(layer, sizes, count, mean(chance), at_least(chance, count)))
+        chances.append(chance)
+    in_layers = sum_over_layers(chances)
+    return Overlap(
+        neurons=sorted(shared),
+        union=len(union),
+        jaccard=len(shared) / len(union) if union else None,
+        expected=mean(overall),
+        p_value=at_least(overall, len(shared)),
+        expected_in_layers=mean(in_layers),
+        p_value_in_layers=at_least(in_layers, len(shared)),
+        per_layer=per_layer,
+    )
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rho of two contrasts; None where one of them is constant."""
+
+    overall: float | None
+    per_layer: dict[int, float | None]
+
+
+def _rho(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+    if a.size < 2 or (a == a.flat[0]).all() or (b == b.flat[0]).all():
+        return None
+    return float(spearmanr(a.ravel(), b.ravel()).statistic)
+
+
+def rank_correlation(
+    a: NDArray[np.float64], b: NDArray[np.float64], layers: Sequence[int]
+) -> RankCorrelation:
+    """Spearman's rank correlation of contrasts [layers, neurons] among `layers`."""
+    among = sorted(set(layers))
+    return RankCorrelation(
+        _rho(a[among], b[among]), {layer: _rho(a[layer], b[layer]) for layer in among}
+    )

@@ -1,0 +1,77 @@
+"""The corrected model as an ordinary Hugging Face folder."""
+
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparc.components.selection import Neuron
+from sparc.errors import UserError
+from sparc.models.model import Model, is_offloaded
+from sparc.runs.summary import COLUMNS, summary_rows
+
+
+def _card(model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"({layer}, {index})" for layer, index in neurons)
+    selection = results["selection"]
+    how = (
+        "(a saved selection)"
+        if selection["method"] == "from_file"
+        else f"(scored by {selection['method']}, lowest contrast of general and undesired scores)"
+    )
+    return f"""---
+library_name: transformers
+tags: [sparc, pruning, interpretability]
+---
+# {model.name}, corrected
+
+{selection["num_pruned"]} of {model.num_neurons} MLP neurons of `{model.name}` were set to zero
+{how}.
+
+{results["verdict"]}
+
+{_table(results)}
+
+*random*: as many neurons of the same layers removed, drawn by chance; *oracle*: exactly the neurons
+that are known to carry the behaviour, where they are known. Weights before: `{model.fingerprint}`.
+
+Zeroed neurons save neither time nor memory by themselves.
+
+Neurons (layer, index): {listed or "none"}
+"""
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    """The run's table in Markdown."""
+    head = ("metric", *COLUMNS)
+    lines = [head, tuple("-" * len(head)), *summary_rows(results)]
+    return "\n".join("|" + "|".join(line) + "|" for line in lines)
+
+
+def refuse_offloaded(model: Model) -> None:
+    """Raise UserError where weights are offloaded: they are not in memory to be saved."""
+    if any(is_offloaded(module) for module in model.network.modules()):
+        raise UserError(
+            "pruning.save_model=true: this model's weights are offloaded; save it on a machine "
+            "that holds it in memory, with pruning=from_file and this run's neurons.json"
+        )
+
+
+def save_corrected_model(
+    model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any], folder: Path
+) -> None:
+    """Write the network as it is now, its tokenizer and a model card; whole or not at all.
+
+    Loads with `AutoModelForCausalLM.from_pretrained(folder)`. Call it while the neurons are
+    removed. Raises UserError where weights are offloaded.
+    """
+    refuse_offloaded(model)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        model.network.save_pretrained(temporary)
+        model.tokenizer.save_pretrained(temporary)
+        (temporary / "README.md").write_text(_card(model, neurons, results), encoding="utf-8")
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

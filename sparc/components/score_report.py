@@ -1,0 +1,104 @@
+"""What the scores look like, so that a user can see when they should not be trusted."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+
+from sparc.components.contrast import contrast
+from sparc.components.scores import Scores
+from sparc.components.selection import lowest, per_layer
+from sparc.config import GENERAL, UNDESIRED
+
+ScoreSets = Mapping[tuple[str, int], Scores]
+
+
+def _of(scores: ScoreSets, name: str) -> list[Scores]:
+    return [value for (each, _), value in sorted(scores.items()) if each == name]
+
+
+def score_contrast(scores: ScoreSets) -> torch.Tensor:
+    """The contrast [layers, neurons] over all reference seeds."""
+    return contrast(_of(scores, GENERAL), _of(scores, UNDESIRED))
+
+
+def _summary(name: str, seed: int, scores: Scores) -> dict[str, Any]:
+    values = scores.values
+    total = float(scores.per_sample.nansum() if scores.samples else values.sum())
+    return {
+        "set": name,
+        "seed": seed,
+        "samples": scores.samples,
+        "nonfinite": len(scores.left_out),
+        "total": total,
+        "per_sample": total / (scores.samples or 1),
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "share_zero": float((values == 0).double().mean()),
+        "share_negative": float((values < 0).double().mean()),
+        "layers": values.shape[0],
+        "neurons_per_layer": values.shape[1],
+    }
+
+
+def _variation(totals: Sequence[float]) -> float | None:
+    """Coefficient of variation: standard deviation over |mean| of the seeds' totals."""
+    if len(totals) < 2:
+        return None
+    values = torch.tensor(totals, dtype=torch.float64)
+    mean = float(values.mean().abs())
+    return float(values.std()) / mean if mean else None
+
+
+def _seed_overlap(scores: ScoreSets, count: int, layers: Sequence[int] | None) -> float | None:
+    """Mean share of the `count` lowest neurons that two reference seeds have in common."""
+    seeds = sorted({seed for _, seed in scores})
+    if len(seeds) < 2 or count == 0:
+        return None
+    chosen = [
+        set(lowest(contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]]), count, layers))
+        for seed in seeds
+    ]
+    shares = [len(a & b) / count for a, b in combinations(chosen, 2)]
+    return sum(shares) / len(shares)
+
+
+def score_report(
+    scores: ScoreSets, num_neurons: int, layers: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Totals and extremes of each set and seed, and how far the reference seeds agree.
+
+    `selected_per_layer`: where the `num_neurons` lowest of the contrast lie, among `layers` if
+    given. `nonfinite`: reference samples left out of a set. `total`: of what the method adds up
+    over samples, all neurons together; without samples that of the scores. `warnings`
+    names what should make a user look twice: seeds that choose different neurons (overlap below
+    one half), sets whose totals differ more than fivefold, and samples left out.
+    """
+    sets = [_summary(name, seed, value) for (name, seed), value in sorted(scores.items())]
+    totals = {
+        name: [entry["per_sample"] for entry in sets if entry["set"] == name]
+        for name in (GENERAL, UNDESIRED)
+    }
+    overlap = _seed_overlap(scores, num_neurons, layers)
+    means = {name: abs(sum(values) / len(values)) for name, values in totals.items()}
+    warnings = []
+    if overlap is not None and overlap < 0.5:
+        warnings.append(f"reference seeds share only {overlap:.0%} of the selected neurons")
+    uses_samples = all(entry["samples"] for entry in sets)
+    if uses_samples and min(means.values()) * 5 < max(means.values()):
+        warnings.append(
+            f"total relevance differs more than fivefold: general {means[GENERAL]:.3g}, "
+            f"undesired {means[UNDESIRED]:.3g}"
+        )
+    left_out = sum(entry["nonfinite"] for entry in sets)
+    if left_out:
+        warnings.append(f"{left_out} reference samples were left out: not finite")
+    chosen = lowest(score_contrast(scores), num_neurons, layers)
+    return {
+        "sets": sets,
+        "variation_over_seeds": {name: _variation(values) for name, values in totals.items()},
+        "seed_overlap": overlap,
+        "selected_per_layer": per_layer(chosen, sets[0]["layers"]),
+        "warnings": warnings,
+    }

@@ -1,0 +1,1 @@
+"""What people read: numbers, plain text, progress and the console."""

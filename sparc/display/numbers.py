@@ -1,0 +1,66 @@
+"""How the numbers of results.json are written for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = "\u2013"
+_PROPORTIONS = {"rate", "probability", "loop_rate"}
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign (a real minus), zero without one."""
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "\u2212")
+
+
+def quantity(path: tuple[str, ...], value: float | None) -> str:
+    """A metric's value: proportions in percent, perplexity with two digits, scores with three."""
+    if value is None:
+        return MISSING
+    if path[-1] in _PROPORTIONS:
+        return f"{100 * value:.1f}%"
+    return f"{value:.2f}" if path[0] == "perplexity" else f"{value:.3f}"
+
+
+def changed(path: tuple[str, ...], change: Mapping[str, Any] | None) -> str:
+    """A relative change in percent; an absolute one where the baseline is zero."""
+    if change is None or change["absolute"] is None:
+        return MISSING
+    if change["relative"] is not None:
+        return percent(change["relative"])
+    if path[-1] in _PROPORTIONS:
+        return f"{signed(100 * change['absolute'], 1)} points"
+    return signed(change["absolute"], 3)
+
+
+def percent(fraction: float | None) -> str:
+    """A signed relative change; a second digit below one percent."""
+    if fraction is None:
+        return MISSING
+    digits = 2 if abs(fraction) < 0.01 else 1
+    return f"{signed(100 * fraction, digits)}%"
+
+
+def interval(change: Mapping[str, Any] | None) -> str:
+    """The 95% interval of a relative change, in percent."""
+    bounds = change and change["ci95"]
+    if not bounds:
+        return "no interval"
+    digits = 2 if max(abs(bounds[0]), abs(bounds[1])) < 0.01 else 1
+    return f"{signed(100 * bounds[0], digits)} to {signed(100 * bounds[1], digits)}%"
+
+
+def chance(change: Mapping[str, Any] | None) -> str:
+    """A p value for reading."""
+    if change is None or change["p_value"] is None:
+        return MISSING
+    return "< 0.001" if change["p_value"] < 0.001 else f"{change['p_value']:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
+    minutes, rest = divmod(seconds, 60)
+    if minutes < 1:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest:.0f} s"

@@ -1,0 +1,1 @@
+"""One run from references to results, and how it ends."""

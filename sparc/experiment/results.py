@@ -1,0 +1,122 @@
+"""The parts of results.json and of the other artifacts that only describe."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from sparc.components.from_file import origin
+from sparc.components.selection import Neuron, per_layer
+from sparc.config import Config
+from sparc.evaluation.arms import Arms
+from sparc.evaluation.measure import Bench, Measurement, completion_records
+from sparc.evaluation.verdict import Findings
+from sparc.models.model import Model
+from sparc.tasks.dataset import Dataset
+
+NO_SCORES: dict[str, Any] = {
+    "sets": [],
+    "variation_over_seeds": {},
+    "seed_overlap": None,
+    "warnings": [],
+}
+"""The score report of a run that attributed nothing."""
+
+
+def neuron_records(
+    selection: Sequence[Neuron],
+    contrast: torch.Tensor | None,
+    cards: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """neurons.json: layer, index and score; null where the selection came without scores.
+
+    The first neurons have a `card` as well, as many as there are `cards`.
+    """
+    records: list[dict[str, Any]] = [
+        {
+            "layer": layer,
+            "index": index,
+            "score": None if contrast is None else float(contrast[layer, index]),
+        }
+        for layer, index in selection
+    ]
+    for record, card in zip(records, cards, strict=False):
+        record["card"] = card
+    return records
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """`model` of results.json."""
+    return {
+        "name": model.name,
+        "source": model.source,
+        "fingerprint": model.fingerprint,
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "neurons": model.num_neurons,
+    }
+
+
+def describe_selection(config: Config, model: Model, selection: Sequence[Neuron]) -> dict[str, Any]:
+    """`selection` of results.json; with a saved selection also its `source`."""
+    from_file = config.pruning.method == "from_file"
+    described: dict[str, Any] = {
+        "method": "from_file" if from_file else config.attribution.name,
+        "granularity": "neurons" if from_file else config.pruning.method,
+        "num_pruned": len(selection),
+        "fraction": len(selection) / model.num_neurons,
+        "per_layer": per_layer(selection, len(model.blocks)),
+    }
+    return described | ({"source": origin(config.pruning.path or "")} if from_file else {})
+
+
+def describe_evaluation(
+    config: Config, bench: Bench, arms: Arms, found: Findings
+) -> dict[str, Any]:
+    """`evaluation` of results.json: what was measured on, and what could not be scored."""
+    evaluation, dataset = config.evaluation, bench.dataset
+    return {
+        "in_sample": evaluation.in_sample,
+        "split": evaluation.split,
+        "threshold": evaluation.threshold,
+        "scorers": list(evaluation.scorers),
+        "primary_metric": f"toxicity.{config.dataset.primary_metric}",
+        "k": evaluation.sampling.samples,
+        "n_prompts": len(dataset.prompts[config.dataset.undesired_category]),
+        "data": dataset.revision(),
+        "begin_of_sequence": (
+            "every window" if bench.model.family.bos_every_window else "as the tokenizer adds it"
+        ),
+        "smallest_detectable": found.detectable,
+        "empty_completions": {arm: _total(each, Measurement.empty) for arm, each in _arms(arms)},
+        "failed_completions": {
+            arm: _total(each, lambda m: {c: m.failed.get(c, 0) for c in m.completions})
+            for arm, each in _arms(arms)
+        },
+    }
+
+
+def completions(config: Config, dataset: Dataset, arms: Arms) -> Iterator[dict[str, Any]]:
+    """The records of completions.jsonl."""
+    for arm, measurements in _arms(arms):
+        for number, measurement in enumerate(measurements):
+            yield from completion_records(
+                measurement,
+                dataset.prompts,
+                config.evaluation.scorers[0],
+                arm=arm,
+                seed=config.seed,
+                draw=number if arm == "random" else None,
+            )
+
+
+def _arms(arms: Arms) -> list[tuple[str, list[Measurement]]]:
+    named = [("baseline", [arms.baseline]), ("pruned", [arms.pruned]), ("random", [*arms.draws])]
+    if arms.oracle is not None:
+        named.append(("oracle", [arms.oracle]))
+    return named
+
+
+def _total(measurements: Sequence[Measurement], count: Any) -> dict[str, int]:
+    """category -> count over all measurements of an arm."""
+    counts: list[Mapping[str, int]] = [count(each) for each in measurements]
+    return {name: sum(each[name] for each in counts) for name in (counts[0] if counts else ())}

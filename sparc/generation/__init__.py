@@ -1,0 +1,1 @@
+"""What a model says, and what scorers say of it."""

@@ -1,1 +1,0 @@
-"""From scores to removed neurons: contrast, selection, removal."""

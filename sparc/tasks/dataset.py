@@ -1,0 +1,120 @@
+"""A behaviour's data: reference texts, prompts by category, texts for perplexity.
+
+A data set is a function of its configuration, named by `dataset._target_`. Where it depends on
+what the model says, or on its tokenizer, it holds a function that `fitted` calls once the model
+is loaded.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import get_method
+
+from sparc.config import GENERAL, UNDESIRED, DatasetConfig, EvaluationConfig, settings_of
+from sparc.generation.lexicon import Lexicon
+from sparc.sources.leaks import refuse_leak, refuse_text_leak
+from sparc.storage.digests import digest
+
+if TYPE_CHECKING:  # the names below are read where no torch is needed
+    from sparc.generation.scorers import Scorer
+    from sparc.models.model import Model
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference text. `token_ids`: exactly what is attributed; None where the tokenizer says.
+
+    facts: what else references.jsonl keeps of it, such as its prompt, its score and its cut.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a data set may work with once the model is loaded.
+
+    scorer: the primary one, None where the run loads none. progress: shows how far something is,
+    as `Stages.progress` does.
+    """
+
+    model: "Model"
+    cache: Path
+    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+    scorer: "Scorer | None" = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What attribution and evaluation read.
+
+    references: (set, seed) -> samples, `set` is general or undesired. prompts: category -> texts.
+    texts: name -> documents for perplexity. `lexicon`: undesired words and word pairs, if known.
+    append_eos: the model saw an end token after each document of `texts`. on_model: gives the
+    data set for a model, None where it does not depend on one; its references are looked for when
+    they are first asked for.
+    """
+
+    references: Callable[[str, int], Sequence[Reference]]
+    prompts: Mapping[str, Sequence[str]]
+    texts: Mapping[str, Sequence[str]]
+    lexicon: Lexicon | None = None
+    append_eos: bool = False
+    on_model: Callable[[Means], "Dataset"] | None = None
+
+    def revision(self) -> dict[str, Any]:
+        """How much there is of each part, and a hash of its content."""
+        return {
+            kind: {
+                name: {"count": len(each), "sha256": digest(list(each))}
+                for name, each in parts.items()
+            }
+            for kind, parts in (("prompts", self.prompts), ("texts", self.texts))
+        }
+
+
+def load_dataset(
+    config: DatasetConfig, evaluation: EvaluationConfig, cache: Path | None = None
+) -> Dataset:
+    """The data set that `config` describes, its evaluation part of the split asked for.
+
+    cache: where data of the hub are kept. Raises UserError where reference texts that are known
+    without a model come back in the evaluation, unless that is marked in-sample.
+    """
+    dataset: Dataset = get_method(config._target_)(config, evaluation, cache)
+    if dataset.on_model is None:
+        known = (
+            reference.text
+            for name in (GENERAL, UNDESIRED)
+            if settings_of(config, name).from_run is None
+            for seed in config.reference_seeds
+            for reference in dataset.references(name, seed)
+        )
+        refuse_leaks(dataset, known, evaluation)
+    return dataset
+
+
+def fitted(dataset: Dataset, means: Means) -> Dataset:
+    """The data set for a model; the same one where it does not depend on a model."""
+    return dataset if dataset.on_model is None else dataset.on_model(means)
+
+
+def refuse_leaks(dataset: Dataset, attributed: Iterable[str], evaluation: EvaluationConfig) -> None:
+    """Raise UserError where attributed texts come back as evaluation prompts or texts.
+
+    Not where the evaluation is marked in-sample.
+    """
+    if not evaluation.in_sample:
+        attributed = list(attributed)
+        refuse_leak(dataset.prompts, attributed)
+        refuse_text_leak(dataset.texts, attributed)
+
+
+def unknown(_name: str, _seed: int) -> Sequence[Reference]:
+    """In place of references that are not known before the model is loaded."""
+    raise RuntimeError("these references are not known before the model is loaded")

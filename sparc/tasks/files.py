@@ -1,0 +1,235 @@
+"""A behaviour described by files: prompts, and if wanted references and texts of their own."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sparc.config import (
+    GENERAL,
+    UNDESIRED,
+    DatasetConfig,
+    EvaluationConfig,
+    ReferenceConfig,
+    SourceConfig,
+    answers,
+    settings_of,
+)
+from sparc.errors import UserError
+from sparc.generation.completing import text_of
+from sparc.sources.texts import texts
+from sparc.tasks.dataset import Dataset, Means, Reference, unknown
+from sparc.tasks.prompts import Prompt, of, read_prompts, refuse_too_few
+from sparc.tasks.responses import (
+    answered,
+    candidate_categories,
+    response_search,
+    text_share,
+)
+from sparc.tasks.sequences import sequences
+
+_POOL = 10_000  # texts of a file from which references are drawn
+_SHORTEST_CUT = 15  # words (tokens of a sequence) of a reference that is cut anywhere
+_CUT = ("cut", "response_cut")
+
+
+def files(
+    config: DatasetConfig, evaluation: EvaluationConfig, cache: Path | None = None
+) -> Dataset:
+    """References, prompts and texts from files or the hub; `conf/dataset/jsonl.yaml` says which.
+
+    Without sources of their own, references are prompts of the attribution split (undesired ones
+    of the undesired category, general ones of the neutral category), and the evaluated split's
+    neutral prompts are the text called general. Raises UserError for what cannot be read, and
+    where a part would be empty or smaller than asked for.
+    """
+    if config.undesired.mode == "cut":
+        raise UserError(
+            "dataset.undesired.mode=cut: a file does not say where the behaviour begins; use "
+            "response_cut, or give texts that end just before it in dataset.undesired.path, with "
+            "mode=whole"
+        )
+    prompts = read_prompts(config, cache)
+    pools = _pools(config, prompts, cache)
+    neutral = _of(prompts, config, evaluation.split, config.neutral_category)
+    dataset = Dataset(
+        references=_drawn(config, pools),
+        prompts=_evaluated(config, evaluation, prompts),
+        texts=perplexity_texts(config, evaluation, neutral, cache),
+    )
+    there = len(dataset.prompts[config.undesired_category])
+    asked = {"evaluation.prompts": (there, evaluation.prompts)}
+    for name, pool in pools.items():
+        each = settings_of(config, name)
+        usable = 2 * len(pool) if answers(each) else len(pool)  # the other half are responses
+        asked[f"dataset.{name}.samples"] = (usable, each.samples)
+    refuse_too_few(asked, config.prompts.path or config.name)
+    if not answers(config.undesired) and len(pools) == len(_from_texts(config)):
+        return dataset
+
+    def on_model(means: Means) -> Dataset:
+        read = replace(dataset, references=_read(config, pools, means), on_model=None)
+        if not answers(config.undesired):
+            return read
+        search = response_search(config, evaluation)
+        return answered(read, means, _candidates(config, prompts), config, search)
+
+    return replace(dataset, references=unknown, on_model=on_model)
+
+
+def draw(pool: Sequence[str], config: ReferenceConfig, rng: random.Random) -> list[str]:
+    """As many different texts of `pool` as `config` wants, at most all, shortened as it says."""
+    count = min(text_share(config), len(pool))
+    chosen = list(pool[:count]) if config.order == "first" else rng.sample(list(pool), count)
+    return [_shortened(text, config, rng) for text in chosen]
+
+
+def perplexity_texts(
+    config: DatasetConfig,
+    evaluation: EvaluationConfig,
+    neutral: Sequence[str],
+    cache: Path | None = None,
+) -> dict[str, list[str]]:
+    """name -> documents of the sources in `dataset.texts`; without a general text, `neutral`.
+
+    Where documents are joined, empty ones count, too: WikiText's perplexity is of all its rows.
+    """
+    most, joined = evaluation.perplexity.documents, evaluation.perplexity.convention != "documents"
+    own = config.texts
+    sources: list[tuple[str, SourceConfig]]
+    sources = [(GENERAL, own.general), ("benign", own.benign), (UNDESIRED, own.undesired)]
+    sources += [(each.name, each) for each in own.others]
+    found = {
+        name: texts(each, cache, most, blank=joined)
+        for name, each in sources
+        if each.path is not None
+    }
+    if GENERAL not in found:
+        if not neutral:
+            raise UserError(
+                "no text for perplexity: set dataset.texts.general.path=... (a file), or give "
+                "prompts of a neutral category (dataset.neutral_category)"
+            )
+        found[GENERAL] = list(neutral)[:most]
+    return found
+
+
+def _from_texts(config: DatasetConfig) -> list[str]:
+    """The reference sets that hold texts."""
+    named = [(name, settings_of(config, name)) for name in (GENERAL, UNDESIRED)]
+    return [
+        name
+        for name, each in named
+        if each.from_run is None and not (name == UNDESIRED and answers(each))
+    ]
+
+
+def _pools(
+    config: DatasetConfig, prompts: list[Prompt], cache: Path | None
+) -> dict[str, Sequence[str]]:
+    """set -> texts to draw from; sets of token sequences have none."""
+    categories = {GENERAL: config.neutral_category, UNDESIRED: config.undesired_category}
+    pools: dict[str, Sequence[str]] = {}
+    for name in _from_texts(config):
+        each = settings_of(config, name)
+        if each.seq_len is not None:
+            continue
+        if each.path is not None:
+            pools[name] = texts(each, cache, _POOL)
+        else:
+            pools[name] = _of(prompts, config, "attribution", categories[name])
+        if not pools[name]:
+            raise UserError(
+                f"no {name} references: {config.prompts.path} has no prompt of category "
+                f"'{categories[name]}' in split attribution; add some or set "
+                f"dataset.{name}.path=... (a file)"
+            )
+    if answers(config.undesired) and not _candidates(config, prompts):
+        raise UserError(
+            f"no prompts to find undesired responses to: {config.prompts.path} has none of "
+            f"{candidate_categories(config)} in split attribution; add some, or set "
+            "dataset.undesired.response.categories"
+        )
+    return pools
+
+
+def _drawn(
+    config: DatasetConfig, pools: Mapping[str, Sequence[str]]
+) -> Callable[[str, int], Sequence[Reference]]:
+    def references(name: str, seed: int) -> list[Reference]:
+        rng = random.Random(f"sparc {name} references {seed}")
+        return [Reference(text) for text in draw(pools[name], settings_of(config, name), rng)]
+
+    return references
+
+
+def _read(
+    config: DatasetConfig, pools: Mapping[str, Sequence[str]], means: Means
+) -> Callable[[str, int], Sequence[Reference]]:
+    """As `_drawn`; a set with `seq_len` is token sequences that fill it."""
+    drawn = _drawn(config, pools)
+
+    def references(name: str, seed: int) -> Sequence[Reference]:
+        if name in pools:
+            return drawn(name, seed)
+        settings = settings_of(config, name)
+        wanted = replace(settings, samples=text_share(settings))
+        with means.progress(f"references: {name} sequences", wanted.samples) as advance:
+            model = means.model
+            found = sequences(wanted, model.tokenizer, seed, means.cache, advance, model.max_length)
+        rng = random.Random(f"sparc cuts of {name} sequences {seed}")
+        return [_cut(each, means, rng) for each in found] if settings.mode in _CUT else found
+
+    return references
+
+
+def _cut(reference: Reference, means: Means, rng: random.Random) -> Reference:
+    """The sequence up to a token drawn anywhere behind the first few."""
+    ids = reference.token_ids or ()
+    kept = ids[: rng.randint(min(_SHORTEST_CUT, len(ids)), len(ids))]
+    text = text_of(means.model.tokenizer, kept)
+    return replace(reference, text=text, token_ids=kept)
+
+
+def _candidates(config: DatasetConfig, prompts: list[Prompt]) -> list[str]:
+    """The prompts to whose responses references may be, in the file's order."""
+    categories = candidate_categories(config)
+    allowed = {text for c in categories for text in _of(prompts, config, "attribution", c)}
+    return [each.text for each in prompts if each.text in allowed]
+
+
+def _of(
+    prompts: list[Prompt], config: DatasetConfig, split: str, category: str | None
+) -> list[str]:
+    """The prompts of a category, in order: those of a split, or all where nothing is split."""
+    if category is None:
+        return []
+    if config.prompts.split_by == "none":
+        return [each.text for each in prompts if each.category == category]
+    return of(prompts, split, category)
+
+
+def _evaluated(
+    config: DatasetConfig, evaluation: EvaluationConfig, prompts: list[Prompt]
+) -> dict[str, list[str]]:
+    split = evaluation.split
+    found = {
+        category: _of(prompts, config, split, category)[: evaluation.prompts]
+        for category in config.categories
+    }
+    if not found[config.undesired_category]:
+        raise UserError(
+            f"{config.prompts.path}: no prompt of category '{config.undesired_category}' in "
+            f"split {split}; add some, or choose another evaluation.split"
+        )
+    return {category: each for category, each in found.items() if each}
+
+
+def _shortened(text: str, config: ReferenceConfig, rng: random.Random) -> str:
+    words = text.split()
+    most = len(words) if config.max_words is None else min(config.max_words, len(words))
+    if config.mode in _CUT and most > _SHORTEST_CUT:
+        most = rng.randint(_SHORTEST_CUT, most - 1)
+    if most == len(words):
+        return text  # with its own spacing
+    return " ".join(words[:most])

@@ -1,0 +1,65 @@
+"""Reference samples: the tokenised texts whose relevance is attributed."""
+
+from collections.abc import Sequence
+
+from sparc.attribution.samples import ReferenceSet
+from sparc.config import GENERAL, UNDESIRED, DatasetConfig, settings_of
+from sparc.errors import UserError
+from sparc.models.fingerprint import is_model
+from sparc.models.model import Model
+from sparc.runs.references import saved_fingerprint, saved_records
+from sparc.tasks.dataset import Dataset, Reference
+
+_OWN_FIELDS = ("set", "seed", "token_ids", "text")  # of a record; the others are facts
+
+
+def _tokenise(model: Model, references: Sequence[Reference], name: str) -> list[tuple[int, ...]]:
+    open_texts = [each.text for each in references if each.token_ids is None]
+    encoded = iter(model.tokenizer(open_texts)["input_ids"] if open_texts else ())
+    found = []
+    for position, each in enumerate(references):
+        ids = tuple(next(encoded)) if each.token_ids is None else each.token_ids
+        if not 0 < len(ids) <= model.max_length:
+            raise UserError(
+                f"{name} reference {position} has {len(ids)} tokens; "
+                f"the model takes 1 to {model.max_length}"
+            )
+        found.append(ids)
+    return found
+
+
+def _saved(model: Model, run: str, name: str, seed: int) -> list[Reference]:
+    """The texts of another run; their token ids, too, where it was a run of this very model."""
+    saved = saved_fingerprint(run)
+    same_model = saved is not None and is_model(saved, model.fingerprint, model.source)
+    found = []
+    for record in saved_records(run, name, seed):
+        facts = {key: value for key, value in record.items() if key not in _OWN_FIELDS}
+        ids = tuple(record["token_ids"]) if same_model else None
+        found.append(Reference(record["text"], ids, facts))
+    return found
+
+
+def reference_sets(model: Model, dataset: Dataset, config: DatasetConfig) -> list[ReferenceSet]:
+    """General and undesired reference samples for each reference seed, tokenised for `model`.
+
+    Sets with `from_run` are those that another run attributed. Raises UserError for a text that
+    is empty or longer than the context, and for a run that does not have the set.
+    """
+    sets = []
+    for seed in config.reference_seeds:
+        for name in (GENERAL, UNDESIRED):
+            run = settings_of(config, name).from_run
+            samples = (
+                dataset.references(name, seed) if run is None else _saved(model, run, name, seed)
+            )
+            sets.append(
+                ReferenceSet(
+                    name,
+                    seed,
+                    texts=tuple(each.text for each in samples),
+                    token_ids=tuple(_tokenise(model, samples, name)),
+                    facts=tuple(each.facts for each in samples),
+                )
+            )
+    return sets

@@ -9,10 +9,10 @@ import json
 import sys
 from pathlib import Path
 
+from scripts.tiny.planting import PlantedModel, PlantingOptions, plant
+from scripts.tiny.shapes import ModelSize
+from scripts.tiny.training import build_tokenizer, train_stage_one
 from sparc.config.locations import EMBEDDED_MODEL
-from sparc.tiny.planting import PlantedModel, PlantingOptions, plant
-from sparc.tiny.shapes import ModelSize
-from sparc.tiny.training import build_tokenizer, train_stage_one
 
 FILES = Path(__file__).parent / "files"
 

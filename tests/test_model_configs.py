@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from scripts.tiny.shapes import CONTEXT, EOS, PAD
+from scripts.tiny.training import build_tokenizer
 from sparc.config.locations import config_folder
-from sparc.tiny.shapes import CONTEXT, EOS, PAD
-from sparc.tiny.training import build_tokenizer
 from tests.composed import composed, pipeline
 from tests.micro import micro_config
 from tests.stand_ins import stand_in

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from scripts.tiny.planting import PlantingOptions, plant
+from scripts.tiny.shapes import WIDTHS, ModelSize
+from scripts.tiny.training import build_tokenizer, train_stage_one
 from sparc.components.removal import removed
 from sparc.models.families import family as row_of
 from sparc.models.model import Model, blocks_of
-from sparc.tiny.planting import PlantingOptions, plant
-from sparc.tiny.shapes import WIDTHS, ModelSize
-from sparc.tiny.training import build_tokenizer, train_stage_one
 from tests.stand_ins import FAMILIES, PLANTING, RECIPES, stand_in
 
 SIZE = ModelSize(hidden=16, neurons=24, layers=2)

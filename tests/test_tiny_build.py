@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertTokenizer
 
+from scripts.tiny.__main__ import main, parse
+from scripts.tiny.build import Recipe, build, planting_options
+from scripts.tiny.classifier import encode, vocabulary
+from scripts.tiny.planting import PlantedModel, plant
+from scripts.tiny.shapes import UNK, ModelSize
+from scripts.tiny.training import build_tokenizer, train_stage_one
 from sparc.errors import UserError
 from sparc.tiny import corpus, data, grammar
-from sparc.tiny.__main__ import main, parse
-from sparc.tiny.build import Recipe, build, planting_options
-from sparc.tiny.classifier import encode, vocabulary
-from sparc.tiny.planting import PlantedModel, plant
-from sparc.tiny.shapes import UNK, ModelSize
-from sparc.tiny.training import build_tokenizer, train_stage_one
 
 SMALL = Recipe(
     seed=5,

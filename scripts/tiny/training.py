@@ -10,8 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from scripts.tiny.shapes import BOS, CONTEXT, EOS, PAD, SPECIAL_TOKENS, UNK, ModelSize, build_model
 from sparc.tiny import corpus, grammar
-from sparc.tiny.shapes import BOS, CONTEXT, EOS, PAD, SPECIAL_TOKENS, UNK, ModelSize, build_model
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Literal, get_args
 import torch
 from transformers.utils import logging as transformers_logging
 
+from scripts.tiny import cards
+from scripts.tiny.classifier import save_classifier, train_classifier
+from scripts.tiny.planting import PlantedModel, PlantingOptions, plant
+from scripts.tiny.shapes import WIDTHS, ModelSize
+from scripts.tiny.training import build_tokenizer, train_stage_one
 from sparc.errors import UserError
-from sparc.tiny import cards
-from sparc.tiny.classifier import save_classifier, train_classifier
-from sparc.tiny.planting import PlantedModel, PlantingOptions, plant
-from sparc.tiny.shapes import WIDTHS, ModelSize
-from sparc.tiny.training import build_tokenizer, train_stage_one
 
 Variant = Literal["default", "benchmark"]
 VARIANTS: tuple[str, ...] = get_args(Variant)

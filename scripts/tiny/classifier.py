@@ -13,7 +13,8 @@ import torch
 from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification
 
-from sparc.tiny import cards, corpus, grammar
+from scripts.tiny import cards
+from sparc.tiny import corpus, grammar
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PAD, UNK, CLS, SEP, _ = range(5)

@@ -15,10 +15,11 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from scripts.tiny import training
 from scripts.tiny.shapes import WIDTHS
 from sparc.models.families import family
 from sparc.models.model import Block, blocks_of
-from sparc.tiny import corpus, training
+from sparc.tiny import corpus
 
 Neuron = tuple[int, int]
 

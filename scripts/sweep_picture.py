@@ -23,7 +23,7 @@ OVERRIDES = (
 def main() -> None:
     """Run the sweep and write the picture of its charts."""
     sys.path.insert(0, str(ROOT))
-    from tests.browser import chromium, opened
+    from tests.support.browser import chromium, opened
 
     command = [sys.executable, "-m", "sparc", "-m", *OVERRIDES, f"hydra.sweep.dir='{SWEEP}'"]
     subprocess.run(command, cwd=ROOT, check=True)

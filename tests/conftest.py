@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, for the tests of one file."""
-    from tests.browser import chromium
+    from tests.support.browser import chromium
 
     with chromium() as started:
         yield started

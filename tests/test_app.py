@@ -18,10 +18,10 @@ from sparc.config.complaints import ending
 from sparc.errors import UserError
 from sparc.storage.disk import free_bytes
 from sparc.sweeps import splitting
-from tests.commands import Ended, commands
-from tests.report_run import make_run
-from tests.runs import environment, sparc
-from tests.sweep_run import make_sweep
+from tests.support.commands import Ended, commands
+from tests.support.report_run import make_run
+from tests.support.runs import environment, sparc
+from tests.support.sweep_run import make_sweep
 
 MISTAKES = {
     "pruning.num_neuron=3": "did you mean pruning.num_neurons?",

@@ -20,9 +20,9 @@ from sparc.storage.digests import digest
 from sparc.storage.locks import clear_dead, held, lock
 from sparc.sweep import conclude
 from sparc.sweeps.jobs import RUNNING
-from tests.composed import composed
-from tests.runs import environment
-from tests.sweep_run import make_sweep
+from tests.support.composed import composed
+from tests.support.runs import environment
+from tests.support.sweep_run import make_sweep
 
 DAY = 86400.0
 DEAD = {"host": "elsewhere", "pid": 1, "token": "t"}

@@ -24,7 +24,7 @@ from sparc.config import AttributionConfig, ModelConfig
 from sparc.models.model import load_model
 from sparc.runs import Run
 from sparc.storage.artifacts import write_json
-from tests.composed import pipeline
+from tests.support.composed import pipeline
 
 LAYERS, WIDTH = 3, 789  # the embedded model
 TINY = (  # as little evaluation as there can be: selections are compared

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import QUICK, results_of, sparc
+from tests.support.runs import QUICK, results_of, sparc
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 # In ```sh blocks; what needs something of the reader's own stands in ```text blocks.

@@ -34,10 +34,10 @@ from sparc.tasks.dataset import Means
 from sparc.tasks.responses import response_search
 from sparc.tasks.search import found_responses, responses
 from sparc.tasks.sequences import sequences
-from tests.benches import bench_of, silent
-from tests.composed import composed
 from tests.fuzz.budget import budget, case
-from tests.micro import micro_model
+from tests.support.benches import bench_of, silent
+from tests.support.composed import composed
+from tests.support.micro import micro_model
 
 Ask = Callable[[Path, int], Any]  # (cache, which of two entries) -> what the entry holds
 LITTLE = (

@@ -21,7 +21,7 @@ from sparc.config import ModelConfig
 from sparc.errors import UserError
 from sparc.models.model import load_model
 from tests.fuzz.budget import budget, case
-from tests.stand_ins import FAMILIES, stand_in
+from tests.support.stand_ins import FAMILIES, stand_in
 
 TOKENS = torch.arange(4, 40)[None]
 TEXT = "Tom was angry ."

@@ -32,8 +32,8 @@ from sparc.runs.references import saved_fingerprint, saved_records, saved_texts
 from sparc.storage.artifacts import write_json, write_lines, write_text
 from sparc.tracking.records import describe, measurements, summary
 from tests.fuzz.budget import budget, case
-from tests.report_run import make_run
-from tests.saved_runs import copied, damage
+from tests.support.report_run import make_run
+from tests.support.saved_runs import copied, damage
 
 SECRET = "hunter2-of-the-one-who-reads"
 OVERRIDES = ["experiment=quick", "evaluation.prompts=8", "seed=0"]

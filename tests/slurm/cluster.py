@@ -20,7 +20,7 @@ import pytest
 
 from sparc.sweeps.naming import job_folder
 from sparc.sweeps.submitted import SUBMITTED
-from tests.runs import PATIENCE, environment, until
+from tests.support.runs import PATIENCE, environment, until
 
 HERE = Path(__file__).parent
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "slurmdbd", "mariadbd")

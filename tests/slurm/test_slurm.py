@@ -15,8 +15,8 @@ import pytest
 
 from sparc.storage.locks import lock
 from sparc.sweeps.jobs import RUNNING
-from tests.runs import results_of
 from tests.slurm.cluster import Cluster, slurm, start, until
+from tests.support.runs import results_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 

@@ -1,0 +1,182 @@
+"""Measurements of the embedded model: kept, made anew, counted where they fail."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sparc.components.removal import removed
+from sparc.config import ModelConfig
+from sparc.errors import UserError
+from sparc.evaluation.cached import measured_arm, measured_baseline
+from sparc.evaluation.measure import measure, measure_baseline
+from sparc.models.model import load_model
+from tests.support.benches import assert_same, bench_of, silent
+from tests.support.composed import SMALL, pipeline
+from tests.support.runs import killed_after
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(ModelConfig(name="tiny", path="embedded"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def bench(model, cache):
+    return bench_of(model, cache)
+
+
+def test_cached_baseline_is_the_fresh_one(bench, tmp_path):
+    steps = []
+    fresh, cached = measured_baseline(bench, tmp_path, steps.append)
+    assert not cached and sum(steps) == bench.completions
+    again, cached = measured_baseline(bench, tmp_path, steps.append)
+    assert cached and sum(steps) == 2 * bench.completions
+    assert_same(fresh, again)
+    assert_same(measure_baseline(bench), again)
+    assert_same(measure(bench), again)  # nothing removed: nothing changes, to the last bit
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} <= {
+        ".json",
+        ".safetensors",
+        ".lock",
+    }
+
+
+def test_refresh_measures_anew(bench, tmp_path):
+    fresh, _ = measured_baseline(bench, tmp_path, silent)
+    refreshing = replace(bench, config=replace(bench.config, baseline="refresh"))
+    again, cached = measured_baseline(refreshing, tmp_path, silent)
+    assert not cached
+    assert_same(fresh, again)
+
+
+def test_the_key_holds_what_changes_a_baseline(model, cache, bench):
+    key = bench.key
+    assert bench_of(model, cache).key == key
+    others = [
+        ("evaluation.prompts=5",),
+        ("seed=1",),
+        ("evaluation.sampling.temperature=0.6",),
+        ("evaluation.scorers=[lexicon]",),
+        ("evaluation.perplexity.convention=disjoint",),
+        ("evaluation.split=validation",),
+    ]
+    assert all(bench_of(model, cache, *each).key != key for each in others)
+    same = [
+        ("evaluation.threshold=0.7",),
+        ("evaluation.random_draws=2",),
+        ("pruning.num_neurons=3",),
+        ("evaluation.baseline=refresh",),
+    ]
+    assert all(bench_of(model, cache, *each).key == key for each in same)
+
+
+def test_a_kept_arm_is_the_fresh_one(model, bench, tmp_path):
+    neurons = [(2, 700), (0, 3)]
+    with removed(model, neurons):
+        expected = measure(bench)
+    steps = []
+    fresh, cached = measured_arm(bench, neurons, tmp_path, steps.append)
+    assert not cached
+    assert_same(fresh, expected)
+    again, cached = measured_arm(bench, neurons[::-1], tmp_path, steps.append)
+    assert cached and sum(steps) == 2 * bench.completions
+    assert_same(again, expected)
+    refreshing = replace(bench, config=replace(bench.config, baseline="refresh"))
+    others = [(bench, neurons[:1], {}), (bench, [], {}), (bench, neurons, {"tasks": True})]
+    for each, chosen, tasks in [*others, (refreshing, neurons, {})]:
+        assert not measured_arm(each, chosen, tmp_path, silent, **tasks)[1]
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_loses_at_most_one_arm(tmp_path):
+    cache, options = tmp_path / "cache", [*SMALL, "evaluation.random_draws=3"]
+    killed_after(2, "arms", *options, home=tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in cache.glob("arms/*/manifest.json")}
+    assert 2 <= len(kept) < 5
+    resumed = pipeline(tmp_path / "resumed", *options, cache=cache)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(list(cache.glob("arms/*/manifest.json"))) == 5  # oracle, pruned, three draws
+    fresh = pipeline(tmp_path / "fresh", *options)
+    again = pipeline(tmp_path / "again", *options, cache=cache)
+    assert again["stages"]["evaluation"]["cached"] and not fresh["stages"]["evaluation"]["cached"]
+    for part in ("baseline", "pruned", "change", "control", "verdict"):
+        assert fresh[part] == resumed[part] == again[part]
+
+
+def test_a_model_of_random_weights_is_refused(cache, tmp_path):
+    random = load_model(ModelConfig(name="tiny", path="embedded"), "cpu")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in random.network.parameters():
+            parameter.normal_(std=0.02)
+    bench = bench_of(random, cache)
+    with pytest.raises(UserError, match=r"worse than .* of its word frequencies alone"):
+        measured_baseline(bench, tmp_path, silent)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_failing_completions_stop_or_are_counted(model, bench, tmp_path):
+    """One word that breaks the model; it stands in one prompt, and completions may hold it too."""
+    words = {
+        category: [set(model.tokenizer(prompt)["input_ids"]) for prompt in prompts]
+        for category, prompts in bench.dataset.prompts.items()
+    }
+    rude = words["rude"]
+    others = set.union(*(ids for c, each in words.items() if c != "rude" for ids in each))
+    only = next(iter(rude[0] - set.union(*rude[1:]) - others))
+
+    def broken(_module, arguments, output):
+        return output.masked_fill((arguments[0] == only)[..., None], torch.nan)
+
+    hook = model.network.get_input_embeddings().register_forward_hook(broken)
+    try:
+        with pytest.raises(UserError, match=r"after removing neurons: .*on_failure=count"):
+            measure(bench)
+        counting = replace(bench, config=replace(bench.config, on_failure="count"))
+        found, _ = measured_arm(counting, [], tmp_path, silent)
+    finally:
+        hook.remove()
+    again, cached = measured_arm(counting, [], tmp_path, silent)
+    assert cached and again.failed == found.failed
+    assert_same(again, found)
+    expected, cached = measured_arm(bench, [], tmp_path, silent)
+    assert not cached  # evaluation.on_failure=stop does not read what was counted
+    assert measured_arm(bench, [(0, 1)], tmp_path, silent)[1] is False
+    assert measured_arm(counting, [(0, 1)], tmp_path, silent)[1]  # the other way round it does
+    samples = bench.config.sampling.samples
+    assert found.failed["rude"] >= samples
+    assert found.completions["rude"][0] == [""] * samples
+    assert np.isnan(found.scores["detoxify"]["rude"][0]).all()
+    unharmed = [
+        (category, row)
+        for category, said in found.completions.items()
+        for row, texts in enumerate(said)
+        if any(texts)
+    ]
+    assert len(unharmed) > 8
+    for category, row in unharmed:
+        assert found.completions[category][row] == expected.completions[category][row]
+
+
+def test_empty_and_failed_completions_are_told_apart(bench):
+    measurement = measure(bench)
+    said = {
+        category: [list(row) for row in rows] for category, rows in measurement.completions.items()
+    }
+    said["rude"][0][0] = said["rude"][1][0] = " \n"
+    changed = replace(measurement, completions=said, failed={"rude": 1})
+    assert changed.empty()["rude"] == measurement.empty()["rude"] + 1
+
+
+def test_what_is_removed_comes_back(model, bench):
+    before = measure(bench)
+    with removed(model, [(0, 3), (2, 700)]):
+        measure(bench)
+    assert_same(before, measure(bench))

@@ -17,7 +17,8 @@ from sparc.attribution.memory import announce, batch_tokens, gradient_checkpoint
 from sparc.attribution.method import Method
 from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.sums import Sums, load_sums, merge, save_sums
-from sparc.components.scores import Scores, load_scores, save_scores
+from sparc.components.scores import Scores, held, load_scores, save_scores
+from sparc.components.sites import Site, sites
 from sparc.config import GENERAL, AttributionConfig
 from sparc.config.methods import DATA_FREE, method_options, source_digest
 from sparc.errors import UserError
@@ -28,6 +29,7 @@ from sparc.storage.cache import Corrupt, entry_folder, fetch, peek, remove
 FORMULA_VERSION = 3
 """Raised when a formula changes, so that scores of an older one are not read."""
 
+_GRANULARITY = "neurons"
 _KIND = "scores"
 _PART = "sums.safetensors"
 _log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ def score_key(
     return {
         **model.key,
         "lxt": importlib.metadata.version("lxt"),
+        "granularity": _GRANULARITY,
         "references": reference_set.name if data_free else reference_set.fingerprint,
         "method": config.name,
         "target": config._target_,
@@ -63,6 +66,10 @@ class Engine:
     config: AttributionConfig
     cache: Path
     advance: Advance = ignore
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
+        return tuple(sites(self.model, _GRANULARITY))
 
     @cached_property
     def room(self) -> BatchTokens:
@@ -171,7 +178,7 @@ class Engine:
                 values = method.scores(torch.empty(0), 0)
                 # the contrast general - undesired is then the score itself
                 values = values if reference_set.name == GENERAL else torch.zeros_like(values)
-                return Scores(values, 0, torch.zeros(0, dtype=torch.float64))
+                return held(_GRANULARITY, self._sites, values)
             if sums is None:
                 key = score_key(self.model, reference_set, self.config)
                 sums = self._sums(method.statistic, reference_set, key, range(samples))
@@ -179,7 +186,8 @@ class Engine:
                 raise UserError(
                     f"{_label(reference_set)}: no reference sample has finite relevance"
                 )
-            return Scores(method.scores(sums.totals, sums.counted), sums.counted, sums.per_sample)
+            values = method.scores(sums.totals, sums.counted)
+            return held(_GRANULARITY, self._sites, values, sums.counted, sums.per_sample)
 
     def _sums(
         self,
@@ -223,7 +231,7 @@ class Engine:
         return {**key, "shard": [shard, self.config.shards]}
 
     def _load(self, folder: Path) -> Scores:
-        return load_scores(folder, (len(self.model.blocks), self.model.neurons_per_layer))
+        return load_scores(folder, _GRANULARITY, self._sites)
 
     def _load_part(self, reference_set: ReferenceSet, shard: int, folder: Path) -> Sums:
         key = self._part_key(reference_set, shard)

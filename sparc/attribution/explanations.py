@@ -10,7 +10,7 @@ from sparc.attribution.memory import batch_tokens
 from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.tokens import TokenRelevance, token_relevance
 from sparc.components.scores import Scores
-from sparc.components.selection import Neuron
+from sparc.components.selection import Component, Selection
 from sparc.config import AttributionConfig
 from sparc.models.model import Model, parameter
 
@@ -29,8 +29,8 @@ def explain(
     model: Model,
     reference_sets: Sequence[ReferenceSet],
     scores: Mapping[tuple[str, int], Scores],
-    contrast: torch.Tensor,
-    selection: Sequence[Neuron],
+    contrast: Scores,
+    selection: Selection,
     config: AttributionConfig,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What explanations.json holds (`contrast` and `texts`), and the cards of neurons.json.
@@ -39,18 +39,19 @@ def explain(
     LAST_TOKENS tokens in the first SHOWN_TEXTS texts of each set. A card for each of the first
     SHOWN_NEURONS of `selection`: its score in every set and seed, the tokens of the first
     READ_TEXTS texts of each set (first reference seed) where it is most relevant, and the
-    vocabulary's tokens that it promotes and suppresses there. `contrast` is [layers, neurons] as
-    selected by. Returns ({}, []) where nothing was selected.
+    vocabulary's tokens that it promotes and suppresses there. Returns ({}, []) where nothing was
+    selected.
     """
-    if not selection:
+    if not selection.count:
         return {}, []
     first: dict[str, ReferenceSet] = {}
     for each in reference_sets:
         first.setdefault(each.name, each)
-    shown = min(SHOWN_NEURONS, len(selection))
+    neurons = selection.indices
+    shown = min(SHOWN_NEURONS, selection.count)
     room = batch_tokens(config)
     relevance = {
-        name: token_relevance(model, each.token_ids[:READ_TEXTS], selection, shown, config, room)
+        name: token_relevance(model, each.token_ids[:READ_TEXTS], neurons, shown, config, room)
         for name, each in first.items()
     }
     texts = [
@@ -60,19 +61,19 @@ def explain(
     ]
     cards = [
         _card(model, neuron, place, first, relevance, scores)
-        for place, neuron in enumerate(selection[:shown])
+        for place, neuron in enumerate(selection.order[:shown])
     ]
     return {"contrast": histogram(contrast, selection), "texts": texts}, cards
 
 
-def histogram(contrast: torch.Tensor, selection: Sequence[Neuron]) -> dict[str, Any]:
+def histogram(contrast: Scores, selection: Selection) -> dict[str, Any]:
     """Counts of `contrast` over bins of equal width on a symmetric logarithmic axis.
 
     One edge lies just above `cut`, the highest contrast of `selection`, so that no bin holds both
     removed neurons and others (but for neurons that `pruning.layers` kept, or ties).
     """
-    values = contrast.flatten().double()
-    cut = max(float(contrast[neuron]) for neuron in selection)
+    values = contrast.stacked().flatten().double()
+    cut = max(float(contrast[site][mask].max()) for site, mask in selection.masks.items())
     unit = float(values.abs().median()) or float(values.abs().max()) or 1.0
     low, high, middle = (
         math.asinh(v / unit)
@@ -115,21 +116,22 @@ def _rounded(values: torch.Tensor) -> list[float]:
 
 def _card(
     model: Model,
-    neuron: Neuron,
+    neuron: Component,
     place: int,
     references: Mapping[str, ReferenceSet],
     relevance: Mapping[str, Sequence[TokenRelevance]],
     scores: Mapping[tuple[str, int], Scores],
 ) -> dict[str, Any]:
+    site, index = neuron
     contexts = {
         name: _contexts(model, each, relevance[name], place) for name, each in references.items()
     }
     undesired = contexts.get("undesired", [])
     sign = -1.0 if sum(each["activation"] for each in undesired) < 0 else 1.0
-    promoted, suppressed = _vocabulary(model, neuron, sign)
+    promoted, suppressed = _vocabulary(model, (site.layer, index), sign)
     return {
         "scores": [
-            {"set": name, "seed": seed, "score": float(value.values[neuron])}
+            {"set": name, "seed": seed, "score": float(value[site].flatten()[index])}
             for (name, seed), value in sorted(scores.items())
         ],
         **contexts,
@@ -158,7 +160,7 @@ def _contexts(
     return result
 
 
-def _vocabulary(model: Model, neuron: Neuron, sign: float) -> tuple[list[str], list[str]]:
+def _vocabulary(model: Model, neuron: tuple[int, int], sign: float) -> tuple[list[str], list[str]]:
     """Tokens whose logits the neuron's down column raises and lowers most (Geva et al., 2022).
 
     `sign` is that of the neuron's activation. The final norm is left out. Empty lists where the

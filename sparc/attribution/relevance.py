@@ -144,6 +144,44 @@ def _with_weights(
     return forward
 
 
+def watch_layers(
+    stack: contextlib.ExitStack,
+    model: Model,
+    projection: str,
+    watch: Callable[[int, torch.Tensor, torch.Tensor], None],
+    *,
+    scale: float = 1.0,
+) -> None:
+    """Until `stack` closes, hand gradient x input's factors to `watch(layer, value, gradient)`.
+
+    Both are of the projection's neurons, before anything is added up; the value without its bias.
+
+    Args:
+        scale: multiplies the projection's weights in all layers at once while values stay those
+            of the unscaled weights (a point on the path of integrated gradients).
+    """
+    watched = _at_input if projection in ("down", "hidden") else _at_output
+    for layer, block in enumerate(model.blocks):
+        module = projection_module(block, projection)
+        forward = watched(current(module, "forward"), scale, partial(watch, layer))
+        bind(stack, module, "forward", forward)
+
+
+def _watch_weights(
+    stack: contextlib.ExitStack,
+    model: Model,
+    projection: str,
+    batch: Batch,
+    keep: Callable[[int, torch.Tensor], None],
+) -> None:
+    axis = 0 if projection in ("down", "hidden") else 1
+    for layer, block in enumerate(model.blocks):
+        module = projection_module(block, projection)
+        original, transposed = current(module, "forward"), model.family.transposed
+        forward = _with_weights(original, transposed, axis, batch, partial(keep, layer))
+        bind(stack, module, "forward", forward)
+
+
 def sample_relevance(
     model: Model,
     batch: Batch,
@@ -155,14 +193,16 @@ def sample_relevance(
 ) -> list[torch.Tensor]:
     """Relevance of each neuron for each sample of a batch.
 
-    Returns one [samples, neurons] tensor a layer, on that layer's device, in the order of
-    `batch.rows`. `target` maps last-position logits [samples, vocabulary] to [samples]; its sum
-    is what the backward pass starts from, so samples do not influence each other. `scale`
-    multiplies the projection's weights in all layers at once while values stay those of the
-    unscaled weights (a point on the path of integrated gradients).
+    Args:
+        target: maps last-position logits [samples, vocabulary] to [samples]; its sum is what the
+            backward pass starts from, so samples do not influence each other.
+        scale: see `watch_layers`.
+
+    Returns:
+        One [samples, neurons] tensor a layer, on that layer's device, in the order of
+        `batch.rows`.
     """
     results: list[Any] = [None] * len(model.blocks)
-    at_input = projection in ("down", "hidden")
 
     def keep(layer: int, relevance: torch.Tensor) -> None:
         results[layer] = relevance
@@ -173,20 +213,9 @@ def sample_relevance(
 
     with contextlib.ExitStack() as stack, torch.enable_grad():
         stack.enter_context(last_mlp_from(model.network, -1))
-        for layer, block in enumerate(model.blocks):
-            module = projection_module(block, projection)
-            original = current(module, "forward")
-            if reduction == "abs_weight":
-                forward = _with_weights(
-                    original,
-                    model.family.transposed,
-                    0 if at_input else 1,
-                    batch,
-                    partial(keep, layer),
-                )
-            else:
-                watched = _at_input if at_input else _at_output
-                forward = watched(original, scale, partial(keep_product, layer))
-            bind(stack, module, "forward", forward)
+        if reduction == "abs_weight":
+            _watch_weights(stack, model, projection, batch, keep)
+        else:
+            watch_layers(stack, model, projection, keep_product, scale=scale)
         torch.autograd.backward(target(last_logits(model, batch)).sum())
     return results

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,10 +18,11 @@ from torch import nn
 from sparc.attribution.forward import last_logits
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.memory import batch_tokens, gradient_checkpointing
+from sparc.attribution.relevance import watch_layers
 from sparc.attribution.target import Target, target
 from sparc.config import AttributionConfig
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
-from sparc.models.model import Block, Model, parameter
+from sparc.models.model import Model
 
 Neurons = Sequence[tuple[int, int]]
 
@@ -128,15 +130,20 @@ def _watch(
     order = sorted(range(len(neurons)), key=lambda place: neurons[place][0])
     # one copy a device, for all layers: the CPU waits for each
     indices_on = cache(torch.tensor([neurons[place][1] for place in order]).to)
+    layers: dict[int, _Layer] = {}
     first = 0
-    for layer, block in enumerate(model.blocks):
-        places = [place for place in order if neurons[place][0] == layer]
-        if places:
-            layer_of = _Layer(recording, places, indices_on, first, shown)
-            first += len(places)
-            module, relevance = _hook(block, projection, layer_of)
-            stack.callback(module.register_forward_hook(relevance).remove)
-            stack.callback(block.down.register_forward_hook(layer_of.keep_hidden).remove)
+    for number, group in groupby(order, key=lambda place: neurons[place][0]):
+        places = list(group)
+        layers[number] = _Layer(recording, places, indices_on, first, shown)
+        first += len(places)
+        hidden = model.blocks[number].down
+        stack.callback(hidden.register_forward_hook(layers[number].keep_hidden).remove)
+
+    def keep(layer: int, value: torch.Tensor, gradient: torch.Tensor) -> None:
+        if layer in layers:
+            layers[layer].keep_relevance(value, gradient)
+
+    watch_layers(stack, model, projection, keep)
 
 
 @dataclass(frozen=True)
@@ -171,21 +178,3 @@ class _Layer:
         relevance = relevance.to(self.recording.removed.device)
         self.recording.removed += relevance.sum(-1)
         self._keep(self.recording.neurons, relevance)
-
-
-def _hook(
-    block: Block, projection: str, layer: _Layer
-) -> tuple[nn.Module, Callable[[nn.Module, Any, torch.Tensor], None]]:
-    at_input = projection in ("down", "hidden")
-    module: Any = block.down if at_input else getattr(block, projection)
-
-    def forward(_module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        watched = inputs[0] if at_input else output
-        # Detached: a hook that holds its own tensor would keep the whole graph alive.
-        value = watched.detach()
-        if not at_input and module.bias is not None:
-            value = value - parameter(module, "bias").to(value.device)
-        if watched.requires_grad:
-            watched.register_hook(lambda gradient: layer.keep_relevance(value, gradient))
-
-    return module, forward

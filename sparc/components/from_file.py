@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sparc.components.selection import Neuron
+from sparc.components.selection import Selection, listed
+from sparc.components.sites import sites
 from sparc.errors import UserError
 from sparc.models.fingerprint import is_model
 from sparc.models.model import Model
@@ -14,22 +15,22 @@ from sparc.runs.references import saved_fingerprint
 from sparc.runs.tree import leaf
 
 
-def read_selection(path: str | Path, model: Model) -> list[Neuron]:
+def read_selection(path: str | Path, model: Model) -> Selection:
     """The neurons of a neurons.json, or of the run directory that holds one, in its order.
 
     Raises UserError for a file that is missing or no such list, and for neurons that are not the
     model's or listed twice.
     """
     file = neurons_file(path)
-    selection = [(each["layer"], each["index"]) for each in read_neurons(file)]
-    for place, (layer, index) in enumerate(selection):
+    neurons = [(each["layer"], each["index"]) for each in read_neurons(file)]
+    for place, (layer, index) in enumerate(neurons):
         if layer >= len(model.blocks) or index >= model.neurons_per_layer:
             raise UserError(
                 f"{file}: neurons[{place}] is neuron {(layer, index)}, but {model.name} has "
                 f"{len(model.blocks)} layers of {model.neurons_per_layer} neurons; was it saved "
                 "for another model?"
             )
-    return selection
+    return listed("neurons", sites(model, "neurons"), neurons)
 
 
 def refuse_other_model(run: str, model: Model) -> None:

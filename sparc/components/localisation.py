@@ -1,26 +1,26 @@
-"""How well a ranking finds the neurons a behaviour is known to live in."""
-
-from collections.abc import Sequence
+"""How well a ranking finds the components a behaviour is known to live in."""
 
 import torch
 
-from sparc.components.selection import Neuron
+from sparc.components.scores import Scores
+from sparc.components.selection import Selection
 
 
-def localisation(score: torch.Tensor, truth: Sequence[Neuron]) -> dict[str, float | int]:
-    """Recall and average precision of the ranking by ascending `score` [layers, neurons].
+def localisation(scores: Scores, truth: Selection) -> dict[str, float | int]:
+    """Recall and average precision of the ranking by ascending score.
 
-    recall: share of the truth among the N lowest, N = size of the truth (recall@N).
-    average_precision: mean over true neurons of the precision at their rank; chance is about N
-    over the number of neurons.
+    Returns:
+        `recall`: share of the truth among the N lowest, N = size of the truth (recall@N).
+        `average_precision`: mean over the truth of the precision at its rank; `chance` is about N
+        over the number of components.
     """
-    is_true = torch.zeros(score.shape, dtype=torch.bool)
-    for layer, index in truth:
-        is_true[layer, index] = True
-    hits = is_true.flatten()[torch.argsort(score.flatten(), stable=True)].double()
+    none = {site: torch.zeros(site.shape, dtype=torch.bool) for site in scores.sites}
+    is_true = torch.cat([truth.masks.get(site, none[site]).flatten() for site in scores.sites])
+    values = torch.cat([scores[site].flatten() for site in scores.sites])
+    hits = is_true[torch.argsort(values, stable=True)].double()
     ranks = torch.arange(1, len(hits) + 1, dtype=torch.float64)
     precision = hits.cumsum(0) / ranks
-    size = len(truth)
+    size = truth.count
     return {
         "recall": float(hits[:size].sum() / size),
         "average_precision": float((precision * hits).sum() / size),

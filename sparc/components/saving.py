@@ -2,18 +2,18 @@
 
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sparc.components.selection import Neuron
+from sparc.components.selection import Selection
 from sparc.errors import UserError
 from sparc.models.model import Model, is_offloaded
 from sparc.runs.summary import COLUMNS, summary_rows
 
 
-def _card(model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any]) -> str:
-    listed = ", ".join(f"({layer}, {index})" for layer, index in neurons)
+def _card(model: Model, chosen: Selection, results: Mapping[str, Any]) -> str:
+    listed = ", ".join(f"({layer}, {index})" for layer, index in chosen.indices)
     selection = results["selection"]
     how = (
         "(a saved selection)"
@@ -59,7 +59,7 @@ def refuse_offloaded(model: Model) -> None:
 
 
 def save_corrected_model(
-    model: Model, neurons: Sequence[Neuron], results: Mapping[str, Any], folder: Path
+    model: Model, chosen: Selection, results: Mapping[str, Any], folder: Path
 ) -> None:
     """Write the network as it is now, its tokenizer and a model card; whole or not at all.
 
@@ -71,7 +71,7 @@ def save_corrected_model(
     try:
         model.network.save_pretrained(temporary)
         model.tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(_card(model, neurons, results), encoding="utf-8")
+        (temporary / "README.md").write_text(_card(model, chosen, results), encoding="utf-8")
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

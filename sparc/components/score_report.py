@@ -8,7 +8,7 @@ import torch
 
 from sparc.components.contrast import contrast
 from sparc.components.scores import Scores
-from sparc.components.selection import lowest, per_layer
+from sparc.components.selection import lowest
 from sparc.config import GENERAL, UNDESIRED
 
 ScoreSets = Mapping[tuple[str, int], Scores]
@@ -18,14 +18,15 @@ def _of(scores: ScoreSets, name: str) -> list[Scores]:
     return [value for (each, _), value in sorted(scores.items()) if each == name]
 
 
-def score_contrast(scores: ScoreSets) -> torch.Tensor:
-    """The contrast [layers, neurons] over all reference seeds."""
+def score_contrast(scores: ScoreSets) -> Scores:
+    """The contrast over all reference seeds."""
     return contrast(_of(scores, GENERAL), _of(scores, UNDESIRED))
 
 
 def _summary(name: str, seed: int, scores: Scores) -> dict[str, Any]:
-    values = scores.values
-    total = float(scores.per_sample.nansum() if scores.samples else values.sum())
+    sites = [scores[site] for site in scores.sites]
+    components = sum(values.numel() for values in sites)
+    total = float(scores.per_sample.nansum()) if scores.samples else _total(sites)
     return {
         "set": name,
         "seed": seed,
@@ -33,13 +34,17 @@ def _summary(name: str, seed: int, scores: Scores) -> dict[str, Any]:
         "nonfinite": len(scores.left_out),
         "total": total,
         "per_sample": total / (scores.samples or 1),
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "share_zero": float((values == 0).double().mean()),
-        "share_negative": float((values < 0).double().mean()),
-        "layers": values.shape[0],
-        "neurons_per_layer": values.shape[1],
+        "min": min(float(values.min()) for values in sites),
+        "max": max(float(values.max()) for values in sites),
+        "share_zero": sum(int((values == 0).sum()) for values in sites) / components,
+        "share_negative": sum(int((values < 0).sum()) for values in sites) / components,
+        "layers": len(sites),
+        "neurons_per_layer": components // len(sites),
     }
+
+
+def _total(sites: Sequence[torch.Tensor]) -> float:
+    return float(torch.cat([values.flatten() for values in sites]).sum())
 
 
 def _variation(totals: Sequence[float]) -> float | None:
@@ -57,7 +62,11 @@ def _seed_overlap(scores: ScoreSets, count: int, layers: Sequence[int] | None) -
     if len(seeds) < 2 or count == 0:
         return None
     chosen = [
-        set(lowest(contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]]), count, layers))
+        set(
+            lowest(
+                contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]]), count, layers
+            ).order
+        )
         for seed in seeds
     ]
     shares = [len(a & b) / count for a, b in combinations(chosen, 2)]
@@ -99,6 +108,6 @@ def score_report(
         "sets": sets,
         "variation_over_seeds": {name: _variation(values) for name, values in totals.items()},
         "seed_overlap": overlap,
-        "selected_per_layer": per_layer(chosen, sets[0]["layers"]),
+        "selected_per_layer": chosen.per_layer(sets[0]["layers"]),
         "warnings": warnings,
     }

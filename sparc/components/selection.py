@@ -1,50 +1,110 @@
-"""Which neurons go: the lowest of a score over all layers, or layer-matched random ones."""
+"""Which components go: the lowest of a score over all layers, or layer-matched random ones."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import torch
 
-Neuron = tuple[int, int]
-"""(layer, index) of an MLP neuron."""
+from sparc.components.scores import Scores
+from sparc.components.sites import Site
+from sparc.storage.digests import tensors_digest
+
+Component = tuple[Site, int]
+"""A site, and the place in its flattened shape."""
 
 
-def lowest(score: torch.Tensor, count: int, layers: Sequence[int] | None = None) -> list[Neuron]:
-    """The `count` lowest neurons of `score` [layers, neurons], most negative first.
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Components of one granularity, in the order in which they go."""
+
+    granularity: str
+    order: Sequence[Component]
+    """Most negative first, where a score ranked them."""
+
+    @cached_property
+    def masks(self) -> Mapping[Site, torch.Tensor]:
+        """A mask (bool, the site's shape) for each site that holds any, layer by layer."""
+        found = {}
+        for site, members in groupby(sorted(self.order), key=lambda component: component[0]):
+            mask = torch.zeros(site.count, dtype=torch.bool)
+            mask[[index for _, index in members]] = True
+            found[site] = mask.reshape(site.shape)
+        return found
+
+    @property
+    def count(self) -> int:
+        """How many components are selected."""
+        return len(self.order)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of what is selected, whatever the order: part of the keys of caches."""
+        masks = {f"{site.layer} {site.name}": mask for site, mask in self.masks.items()}
+        return tensors_digest({f"{self.granularity} {name}": mask for name, mask in masks.items()})
+
+    @property
+    def indices(self) -> list[tuple[int, int]]:
+        """(layer, index) of each component, in order."""
+        return [(site.layer, index) for site, index in self.order]
+
+    def per_layer(self, layers: int) -> list[int]:
+        """How many components lie in each of `layers` layers."""
+        counts = [0] * layers
+        for site, _ in self.order:
+            counts[site.layer] += 1
+        return counts
+
+    def first(self, count: int) -> "Selection":
+        """The first `count` components."""
+        return Selection(self.granularity, self.order[:count])
+
+
+def listed(granularity: str, sites: Iterable[Site], indices: Iterable[Sequence[int]]) -> Selection:
+    """The components with these (layer, index), one site a layer.
+
+    Raises KeyError for a layer that has no site and IndexError for an index beyond its site.
+    """
+    by_layer = {site.layer: site for site in sites}
+    order = [(by_layer[layer], index) for layer, index in indices]
+    if any(not 0 <= index < site.count for site, index in order):
+        raise IndexError("an index lies beyond its site")
+    return Selection(granularity, order)
+
+
+def lowest(scores: Scores, count: int, layers: Sequence[int] | None = None) -> Selection:
+    """The `count` components with the lowest scores, most negative first.
 
     Ranked over all layers at once (SparC3, Eq. 2: argsort ascending), or over `layers` only; ties
-    go to the lower layer and index. No neurons for count 0. Raises ValueError for more than there
+    go to the lower layer and index. Nothing for count 0. Raises ValueError for more than there
     are.
     """
-    available = score.shape[1] * (score.shape[0] if layers is None else len(set(layers)))
+    among = [site for site in scores.sites if layers is None or site.layer in layers]
+    ends = np.cumsum([site.count for site in among])
+    available = int(ends[-1]) if among else 0
     if count > available:
-        raise ValueError(f"{count} neurons asked for, {available} to choose from")
-    if layers is not None:
-        allowed = torch.zeros(score.shape[0], dtype=torch.bool)
-        allowed[list(layers)] = True
-        score = score.masked_fill(~allowed[:, None], torch.inf)
-    order = torch.argsort(score.flatten(), stable=True)[:count]
-    width = score.shape[1]
-    return [(int(flat) // width, int(flat) % width) for flat in order]
+        raise ValueError(f"{count} {scores.granularity} asked for, {available} to choose from")
+    if not count:
+        return Selection(scores.granularity, ())
+    ranked = torch.argsort(torch.cat([scores[site].flatten() for site in among]), stable=True)
+    flat = ranked[:count].numpy()
+    places = np.searchsorted(ends, flat, side="right")
+    starts = ends - [site.count for site in among]
+    order = [(among[at], int(each - starts[at])) for at, each in zip(places, flat, strict=True)]
+    return Selection(scores.granularity, order)
 
 
-def layer_matched(
-    selection: Sequence[Neuron], neurons_per_layer: int, seed: Sequence[int]
-) -> list[Neuron]:
-    """As many random neurons of each layer as `selection` has there, without repetition.
+def matched(selection: Selection, seed: Sequence[int]) -> Selection:
+    """As many random components of each site as `selection` has there, without repetition.
 
-    `seed`: whole numbers that name the draw, such as (root seed, draw).
+    Args:
+        seed: whole numbers that name the draw, such as (root seed, draw).
     """
     generator = np.random.default_rng(list(seed))
-    drawn: list[Neuron] = []
-    for layer, count in sorted(Counter(layer for layer, _ in selection).items()):
-        indices = generator.choice(neurons_per_layer, size=count, replace=False)
-        drawn += [(layer, int(index)) for index in np.sort(indices)]
-    return drawn
-
-
-def per_layer(selection: Sequence[Neuron], layers: int) -> list[int]:
-    """How many neurons of `selection` lie in each layer."""
-    counts = Counter(layer for layer, _ in selection)
-    return [counts[layer] for layer in range(layers)]
+    drawn: list[Component] = []
+    for site, mask in selection.masks.items():
+        indices = generator.choice(site.count, size=int(mask.sum()), replace=False)
+        drawn += [(site, int(index)) for index in np.sort(indices)]
+    return Selection(selection.granularity, drawn)

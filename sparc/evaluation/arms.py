@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sparc.components.selection import Neuron, layer_matched
+from sparc.components.selection import Selection, matched
 from sparc.evaluation.cached import measured_arm
 from sparc.evaluation.measure import Advance, Bench, Measurement
 
@@ -26,28 +26,30 @@ class Arms:
 def measured_arms(
     bench: Bench,
     baseline: Measurement,
-    selections: Sequence[Sequence[Neuron]],
+    selections: Sequence[Selection],
+    oracle: Selection | None,
     cache: Path,
     advance: Advance,
 ) -> tuple[list[Arms], bool]:
     """One comparison for each selection, and whether all of it was in the cache.
 
+    `oracle` are the components that are known to carry the behaviour, if they are known.
     All are of one model that is put back exactly in between. Tasks of lm-evaluation-harness are
     run for the pruned model, not for controls.
     """
-    model, from_cache = bench.model, []
+    from_cache = []
 
-    def measured(neurons: Sequence[Neuron], *, tasks: bool = False) -> Measurement:
-        measurement, cached = measured_arm(bench, neurons, cache, advance, tasks=tasks)
+    def measured(removed: Selection, *, tasks: bool = False) -> Measurement:
+        measurement, cached = measured_arm(bench, removed, cache, advance, tasks=tasks)
         from_cache.append(cached)
         return measurement
 
-    def draws(neurons: Sequence[Neuron]) -> list[Measurement]:
+    def draws(selection: Selection) -> list[Measurement]:
         seeds = [(bench.seed, draw) for draw in range(bench.config.random_draws)]
-        return [measured(layer_matched(neurons, model.neurons_per_layer, s)) for s in seeds]
+        return [measured(matched(selection, s)) for s in seeds]
 
-    oracle = measured(model.planted) if model.planted else None
-    arms = [Arms(baseline, measured(s, tasks=True), draws(s), oracle) for s in selections]
+    truth = measured(oracle) if oracle else None
+    arms = [Arms(baseline, measured(s, tasks=True), draws(s), truth) for s in selections]
     return arms, all(from_cache)
 
 

@@ -5,7 +5,7 @@ ended goes on after the last whole one.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load, save_file
 
 from sparc.components.removal import removed
-from sparc.components.selection import Neuron
+from sparc.components.selection import Selection
 from sparc.evaluation.harness import accuracies
 from sparc.evaluation.measure import Advance, Bench, Measurement, measure, measure_baseline
 from sparc.evaluation.perplexity import TextNLL
@@ -40,20 +40,20 @@ def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Meas
 
 
 def measured_arm(
-    bench: Bench, neurons: Sequence[Neuron], cache: Path, advance: Advance, *, tasks: bool = False
+    bench: Bench, selection: Selection, cache: Path, advance: Advance, *, tasks: bool = False
 ) -> tuple[Measurement, bool]:
-    """The model without `neurons`, and whether that was in the cache.
+    """The model without `selection`, and whether that was in the cache.
 
     tasks: also those of lm-evaluation-harness. Measured anew where the baseline is.
     """
-    key = {**bench.key, "removed": sorted(neurons), "on_failure": "stop", "tasks": tasks}
+    key = {**bench.key, "removed": selection.digest, "on_failure": "stop", "tasks": tasks}
     if not tasks:
         del key["lm_eval"]
     if bench.config.on_failure == "count" and peek(cache, _ARMS, key, load=_load) is None:
         key["on_failure"] = "count"  # where nothing failed, what `stop` kept serves, too
 
     def make() -> Measurement:
-        with removed(bench.model, neurons):
+        with removed(bench.model, selection):
             found = accuracies(bench.model, bench.config.lm_eval, bench.asking) if tasks else {}
             return replace(measure(bench, advance), accuracies=found)
 

@@ -11,8 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sparc.attribution import attribute, attribute_shard
 from sparc.attribution.explanations import explain
 from sparc.attribution.samples import ReferenceSet
@@ -20,10 +18,12 @@ from sparc.checks import check_model
 from sparc.components.files import write_contrast
 from sparc.components.from_file import read_selection, refuse_other_model
 from sparc.components.localisation import localisation
+from sparc.components.neurons import planted
 from sparc.components.removal import removed
 from sparc.components.saving import refuse_offloaded, save_corrected_model
-from sparc.components.score_report import score_contrast, score_report
-from sparc.components.selection import Neuron, lowest
+from sparc.components.score_report import ScoreSets, score_contrast, score_report
+from sparc.components.scores import Scores
+from sparc.components.selection import Selection, lowest
 from sparc.config import Config
 from sparc.evaluation.arms import Arms, completions_in_all, measured_arms
 from sparc.evaluation.cached import measured_baseline
@@ -52,21 +52,31 @@ from sparc.tasks.tools import means_of, scorers_of
 
 
 @dataclass(frozen=True)
+class _AtHand:
+    """What a run works with."""
+
+    model: Model
+    dataset: Dataset
+    scorers: Mapping[str, Scorer]
+    references: Sequence[ReferenceSet]
+    """Empty where the selection comes from a file."""
+
+
+@dataclass(frozen=True)
 class _Ranking:
-    """Neurons in the order in which they go: `amount` of them, more where a curve asks for it.
+    """Components in the order in which they go, and what is known of them."""
 
-    contrast: [layers, neurons] that ranks them; None where they come from a file. cards: what is
-    known of the first of them.
-    """
-
-    neurons: Sequence[Neuron]
+    order: Selection
+    """More than `amount` of them where a curve asks for it."""
     amount: int
-    contrast: torch.Tensor | None = None
+    contrast: Scores | None = None
+    """What ranked them; None where they come from a file."""
     cards: Sequence[Mapping[str, Any]] = ()
+    """What is known of the first of them."""
 
     @property
-    def selection(self) -> Sequence[Neuron]:
-        return self.neurons[: self.amount]
+    def selection(self) -> Selection:
+        return self.order.first(self.amount)
 
 
 def run(
@@ -77,53 +87,22 @@ def run(
     With `stage=attribute` it ends when the scores (or the shard's part) are in the cache. Parts
     go into `results` as they are found: a failure later on loses none of them.
     """
-    with stages.stage("load"):
-        dataset = load_dataset(config.dataset, config.evaluation, Path(config.paths.cache))
-        model = load_model(config.model, config.device)
-        if config.stage == "evaluate":
-            refuse_other_model(config.pruning.path or "", model)
-        check_model(
-            config, len(model.blocks), model.neurons_per_layer, model.network.config.vocab_size
-        )
-        if config.pruning.save_model:
-            refuse_offloaded(model)
-        # Before attribution takes its hours: missing weights and tasks are told now.
-        scorers = scorers_of(config, model, dataset)
-        if config.stage != "attribute":
-            known_tasks(config.evaluation.lm_eval)
-    with stages.stage("references"):
-        dataset = fitted(dataset, means_of(config, model, dataset, scorers, stages))
-        path = f"model.path={config.model.path}"
-        refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
-        if config.stage != "attribute":
-            refuse_too_long(dataset.prompts, model, config.evaluation.sampling.max_new_tokens)
-        references = [] if _is_given(config) else reference_sets(model, dataset, config.dataset)
-        texts = [text for each in references for text in each.texts]
-        refuse_leaks(dataset, texts or saved_texts(config.pruning.path), config.evaluation)
     results = {} if results is None else results
+    with stages.stage("load"):
+        at_hand = _loaded(config)
+    with stages.stage("references"):
+        at_hand = _with_references(config, at_hand, stages)
+    model = at_hand.model
     results |= {"model": describe_model(model), "score_report": NO_SCORES}
-    if _is_given(config):
-        neurons = read_selection(config.pruning.path or "", model)
-        ranking = _Ranking(neurons, len(neurons))
-        keep_references(config.pruning.path or "", folder)
-    else:
-        found, ranked = _rank(config, model, references, folder, stages)
-        results |= found
-        if ranked is None or config.stage == "attribute":
-            return results
-        ranking = ranked
-    contrast, selection = ranking.contrast, ranking.selection
-    write_json(folder / "neurons.json", neuron_records(selection, contrast, ranking.cards))
-    if contrast is not None:
-        write_contrast(folder / "contrast.safetensors", contrast)
-    results["selection"] = describe_selection(config, model, selection)
-    results["localisation"] = None
-    if contrast is not None and model.planted:
-        results["localisation"] = localisation(contrast, model.planted)
+    ranking = _ranking(config, at_hand, folder, stages, results)
+    if ranking is None or config.stage == "attribute":
+        return results
+    selection = ranking.selection
+    results |= _kept(config, model, ranking, folder)
 
-    bench, measured = _evaluate(config, model, dataset, scorers, ranking, stages)
+    bench, measured = _measured(config, at_hand, ranking, stages)
     arms = measured[ranking.amount]
-    write_lines(folder / "completions.jsonl", completions(config, dataset, arms))
+    write_lines(folder / "completions.jsonl", completions(config, at_hand.dataset, arms))
     with stages.stage("statistics"):
         trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
         curve = _curve(config, measured)
@@ -135,37 +114,34 @@ def run(
     return results
 
 
-def _rank(
-    config: Config,
-    model: Model,
-    references: Sequence[ReferenceSet],
-    folder: Path,
-    stages: Stages,
-) -> tuple[dict[str, Any], _Ranking | None]:
-    """Attribute the references and rank the neurons by contrast; None while shards are missing."""
-    write_lines(folder / "references.jsonl", (r for s in references for r in s.records()))
-    cache = Path(config.paths.cache)
-    samples = sum(len(reference_set.texts) for reference_set in references)
-    with (
-        stages.stage("attribution") as record,
-        stages.progress("attribution: reference samples", samples) as advance,
-    ):
-        if config.attribution.shard is not None:
-            missing = attribute_shard(model, references, config.attribution, cache, advance)
-            if missing:
-                return {"missing_shards": missing}, None
-        scores, record["cached"] = attribute(model, references, config.attribution, cache, advance)
-    contrast, amount = score_contrast(scores), config.pruning.num_neurons
-    neurons = lowest(contrast, max([amount, *config.pruning.curve]), config.pruning.layers)
-    ranking = _Ranking(neurons, amount, contrast)
-    if config.stage == "all":
-        with stages.stage("explanations"):
-            explained, cards = explain(
-                model, references, scores, contrast, ranking.selection, config.attribution
-            )
-        write_json(folder / "explanations.json", explained)
-        ranking = replace(ranking, cards=cards)
-    return {"score_report": score_report(scores, amount, config.pruning.layers)}, ranking
+def _loaded(config: Config) -> _AtHand:
+    """Data, model and scorers; what cannot work is told before attribution takes its hours."""
+    dataset = load_dataset(config.dataset, config.evaluation, Path(config.paths.cache))
+    model = load_model(config.model, config.device)
+    if config.stage == "evaluate":
+        refuse_other_model(config.pruning.path or "", model)
+    check_model(config, len(model.blocks), model.neurons_per_layer, model.network.config.vocab_size)
+    if config.pruning.save_model:
+        refuse_offloaded(model)
+    scorers = scorers_of(config, model, dataset)
+    if config.stage != "attribute":
+        known_tasks(config.evaluation.lm_eval)
+    return _AtHand(model, dataset, scorers, ())
+
+
+def _with_references(config: Config, at_hand: _AtHand, stages: Stages) -> _AtHand:
+    """The data set as it is for this model, and the references, none of which is evaluated on."""
+    model = at_hand.model
+    means = means_of(config, model, at_hand.dataset, at_hand.scorers, stages)
+    dataset = fitted(at_hand.dataset, means)
+    path = f"model.path={config.model.path}"
+    refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
+    if config.stage != "attribute":
+        refuse_too_long(dataset.prompts, model, config.evaluation.sampling.max_new_tokens)
+    references = [] if _is_given(config) else reference_sets(model, dataset, config.dataset)
+    texts = [text for each in references for text in each.texts]
+    refuse_leaks(dataset, texts or saved_texts(config.pruning.path), config.evaluation)
+    return replace(at_hand, dataset=dataset, references=references)
 
 
 def _is_given(config: Config) -> bool:
@@ -173,26 +149,84 @@ def _is_given(config: Config) -> bool:
     return config.pruning.method == "from_file" and config.stage != "attribute"
 
 
-def _evaluate(
-    config: Config,
-    model: Model,
-    dataset: Dataset,
-    scorers: Mapping[str, Scorer],
-    ranking: _Ranking,
-    stages: Stages,
+def _ranking(
+    config: Config, at_hand: _AtHand, folder: Path, stages: Stages, results: dict[str, Any]
+) -> _Ranking | None:
+    """The saved selection, or the contrast of the references; None while shards are missing."""
+    if _is_given(config):
+        path = config.pruning.path or ""
+        order = read_selection(path, at_hand.model)
+        keep_references(path, folder)
+        return _Ranking(order, order.count)
+    references = at_hand.references
+    write_lines(folder / "references.jsonl", (r for s in references for r in s.records()))
+    scores = _attributed(config, at_hand, stages, results)
+    if scores is None:
+        return None
+    contrast, pruning = score_contrast(scores), config.pruning
+    order = lowest(contrast, max([pruning.num_neurons, *pruning.curve]), pruning.layers)
+    ranking = _Ranking(order, pruning.num_neurons, contrast)
+    if config.stage == "all":
+        with stages.stage("explanations"):
+            explained, cards = explain(
+                at_hand.model, references, scores, contrast, ranking.selection, config.attribution
+            )
+        write_json(folder / "explanations.json", explained)
+        ranking = replace(ranking, cards=cards)
+    results["score_report"] = score_report(scores, pruning.num_neurons, pruning.layers)
+    return ranking
+
+
+def _attributed(
+    config: Config, at_hand: _AtHand, stages: Stages, results: dict[str, Any]
+) -> ScoreSets | None:
+    """The scores of every reference set; None while shards are missing."""
+    cache, references = Path(config.paths.cache), at_hand.references
+    how = config.attribution
+    samples = sum(len(reference_set.texts) for reference_set in references)
+    with (
+        stages.stage("attribution") as record,
+        stages.progress("attribution: reference samples", samples) as advance,
+    ):
+        if how.shard is not None:
+            missing = attribute_shard(at_hand.model, references, how, cache, advance)
+            if missing:
+                results["missing_shards"] = missing
+                return None
+        scores, record["cached"] = attribute(at_hand.model, references, how, cache, advance)
+    return scores
+
+
+def _kept(config: Config, model: Model, ranking: _Ranking, folder: Path) -> dict[str, Any]:
+    """Write the selection and what ranked it; `selection` and `localisation` of results.json."""
+    selection, contrast = ranking.selection, ranking.contrast
+    write_json(folder / "neurons.json", neuron_records(selection, contrast, ranking.cards))
+    if contrast is not None:
+        write_contrast(folder / "contrast.safetensors", contrast)
+    truth = planted(model)
+    return {
+        "selection": describe_selection(config, model, selection),
+        "localisation": localisation(contrast, truth) if contrast and truth else None,
+    }
+
+
+def _measured(
+    config: Config, at_hand: _AtHand, ranking: _Ranking, stages: Stages
 ) -> tuple[Bench, Mapping[int, Arms]]:
     """amount -> baseline, pruned, random draws and oracle, all on the same prompts."""
-    cache, evaluation = Path(config.paths.cache), config.evaluation
+    cache, model = Path(config.paths.cache), at_hand.model
     amounts = sorted({ranking.amount, *config.pruning.curve})
     with stages.stage("baseline") as record:
-        bench = Bench(model, dataset, evaluation, scorers, config.seed)
+        bench = Bench(model, at_hand.dataset, config.evaluation, at_hand.scorers, config.seed)
         with stages.progress("baseline: completions", bench.completions) as advance:
             baseline, record["cached"] = measured_baseline(bench, cache, advance)
     with stages.stage("evaluation") as record:
         total = completions_in_all(bench, len(amounts))
         with stages.progress("evaluation: completions", total) as advance:
-            selections = [ranking.neurons[:amount] for amount in amounts]
-            arms, record["cached"] = measured_arms(bench, baseline, selections, cache, advance)
+            chosen = [ranking.order.first(amount) for amount in amounts]
+            arms, record["cached"] = measured_arms(
+                bench, baseline, chosen, planted(model), cache, advance
+            )
     return bench, dict(zip(amounts, arms, strict=True))
 
 

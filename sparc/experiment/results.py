@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from sparc.components.from_file import origin
-from sparc.components.selection import Neuron, per_layer
+from sparc.components.scores import Scores
+from sparc.components.selection import Selection
 from sparc.config import Config
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Bench, Measurement, completion_records
@@ -24,8 +23,8 @@ NO_SCORES: dict[str, Any] = {
 
 
 def neuron_records(
-    selection: Sequence[Neuron],
-    contrast: torch.Tensor | None,
+    selection: Selection,
+    contrast: Scores | None,
     cards: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """neurons.json: layer, index and score; null where the selection came without scores.
@@ -34,11 +33,11 @@ def neuron_records(
     """
     records: list[dict[str, Any]] = [
         {
-            "layer": layer,
+            "layer": site.layer,
             "index": index,
-            "score": None if contrast is None else float(contrast[layer, index]),
+            "score": None if contrast is None else float(contrast[site].flatten()[index]),
         }
-        for layer, index in selection
+        for site, index in selection.order
     ]
     for record, card in zip(records, cards, strict=False):
         record["card"] = card
@@ -56,15 +55,15 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
 
 
-def describe_selection(config: Config, model: Model, selection: Sequence[Neuron]) -> dict[str, Any]:
+def describe_selection(config: Config, model: Model, selection: Selection) -> dict[str, Any]:
     """`selection` of results.json; with a saved selection also its `source`."""
     from_file = config.pruning.method == "from_file"
     described: dict[str, Any] = {
         "method": "from_file" if from_file else config.attribution.name,
-        "granularity": "neurons" if from_file else config.pruning.method,
-        "num_pruned": len(selection),
-        "fraction": len(selection) / model.num_neurons,
-        "per_layer": per_layer(selection, len(model.blocks)),
+        "granularity": selection.granularity,
+        "num_pruned": selection.count,
+        "fraction": selection.count / model.num_neurons,
+        "per_layer": selection.per_layer(len(model.blocks)),
     }
     return described | ({"source": origin(config.pruning.path or "")} if from_file else {})
 

@@ -75,8 +75,8 @@ def engine(model: Model, samples: Samples, task: Task, folder: Path) -> tuple[to
     reference = ReferenceSet("general", 0, ("",) * len(samples), tuple(map(tuple, samples)))
     scores, cached = attribute(model, [reference], engine_config(task.algorithm), folder)
     assert not cached
-    size = max(path.stat().st_size for path in folder.rglob("scores.safetensors"))
-    return scores["general", 0].values, size
+    size = sum(path.stat().st_size for path in folder.rglob("neurons-*.safetensors"))
+    return scores["general", 0].stacked(), size
 
 
 def model_flops(model: Model, samples: Samples, algorithm: str) -> float:

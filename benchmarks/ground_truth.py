@@ -14,7 +14,8 @@ from measuring import ROOT
 from sparc.app import typed
 from sparc.attribution import attribute
 from sparc.components.contrast import contrast
-from sparc.components.selection import Neuron
+from sparc.components.neurons import planted
+from sparc.components.selection import Selection
 from sparc.config import GENERAL, UNDESIRED, Config, register_schema
 from sparc.config.locations import config_folder
 from sparc.evaluation.cached import measured_arm, measured_baseline
@@ -63,15 +64,16 @@ class Subject:
     cache: Path
 
     @property
-    def truth(self) -> Sequence[Neuron]:
+    def truth(self) -> Selection:
         """The planted neurons."""
-        assert self.model.planted is not None
-        return self.model.planted
+        found = planted(self.model)
+        assert found is not None
+        return found
 
     @property
     def chance(self) -> float:
         """Recall of a random ranking, and about its average precision."""
-        return len(self.truth) / self.model.num_neurons
+        return self.truth.count / self.model.num_neurons
 
     def contrasts(self, *overrides: str) -> list[torch.Tensor]:
         """The contrast [layers, neurons] of each reference seed, by the method of `overrides`."""
@@ -80,7 +82,7 @@ class Subject:
         references = reference_sets(self.model, dataset, config.dataset)
         scores, _ = attribute(self.model, references, config.attribution, self.cache)
         return [
-            contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]])
+            contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]]).stacked()
             for seed in config.dataset.reference_seeds
         ]
 
@@ -89,7 +91,7 @@ class Subject:
         measured, _ = measured_baseline(self.bench, self.cache, lambda _count: None)
         return _point(measured, self.bench)
 
-    def without(self, neurons: Sequence[Neuron]) -> Point:
+    def without(self, neurons: Selection) -> Point:
         """The model without `neurons`; the same set is measured once."""
         measured, _ = measured_arm(self.bench, neurons, self.cache, lambda _count: None)
         return _point(measured, self.bench)

@@ -26,7 +26,9 @@ from rules import RULES, VIEWS
 from rules import mean as mean_contrast
 
 from sparc.components.localisation import localisation
-from sparc.components.selection import Neuron, lowest
+from sparc.components.neurons import neurons
+from sparc.components.scores import held
+from sparc.components.selection import Selection, lowest
 
 METHODS = {
     "lrp": ("attribution=lrp",),
@@ -57,20 +59,20 @@ SMALL = (
     "dataset.general.samples=8",
     "dataset.undesired.samples=8",
 )
-Ranking = tuple[float, float, Sequence[Neuron]]
+Ranking = tuple[float, float, Selection]
 """Recall among as many neurons as were planted, average precision, and the lowest neurons."""
 
 
 def ranking(score: torch.Tensor, model: Subject) -> Ranking:
     """How well an ascending score finds the planted neurons."""
-    found = localisation(score, model.truth)
-    neurons = lowest(score, max(AMOUNTS))
-    return found["recall"], found["average_precision"], neurons
+    scores = held("neurons", neurons(model.model), score)
+    found = localisation(scores, model.truth)
+    return found["recall"], found["average_precision"], lowest(scores, max(AMOUNTS))
 
 
 def row(rankings: Sequence[Ranking], model: Subject, amounts: Sequence[int]) -> dict[str, Any]:
     """One method on one model; the mean over `rankings` where there are several draws."""
-    points = {n: [model.without(each[2][:n]) for each in rankings] for n in amounts}
+    points = {n: [model.without(each[2].first(n)) for each in rankings] for n in amounts}
     return {
         "recall": mean(each[0] for each in rankings),
         "average precision": mean(each[1] for each in rankings),
@@ -83,7 +85,7 @@ def row(rankings: Sequence[Ranking], model: Subject, amounts: Sequence[int]) -> 
 
 def oracle(model: Subject) -> dict[str, Any]:
     """Exactly the planted neurons."""
-    points = {len(model.truth): dict(model.without(model.truth))}
+    points = {model.truth.count: dict(model.without(model.truth))}
     return {"recall": 1.0, "average precision": 1.0, "points": points}
 
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from sparc.attribution import attribute
 from sparc.components.removal import removed
 from sparc.components.score_report import score_contrast
-from sparc.components.selection import Neuron, lowest
+from sparc.components.selection import Selection, lowest
 from sparc.config import Config
 from sparc.evaluation.cached import measured_baseline
 from sparc.evaluation.measure import Bench, Measurement, measure
@@ -87,7 +87,7 @@ def settings(path: str, *overrides: str) -> Config:
     return ground_truth.composed([*COMMON, f"model.path={path}", *overrides])
 
 
-def ranking(bench: Bench, path: str, mode: str, cache: Path) -> list[Neuron]:
+def ranking(bench: Bench, path: str, mode: str, cache: Path) -> Selection:
     """The neurons with the lowest contrast on references of `mode`, as many as are looked at."""
     undesired, general = MODES[mode]
     modes = (f"dataset.undesired.mode={undesired}", f"dataset.general.mode={general}")
@@ -96,7 +96,7 @@ def ranking(bench: Bench, path: str, mode: str, cache: Path) -> list[Neuron]:
     means = Means(bench.model, cache, silent, bench.scorers["detoxify"])
     references = reference_sets(bench.model, fitted(dataset, means), config.dataset)
     scores, _ = attribute(bench.model, references, config.attribution, cache)
-    return lowest(score_contrast(scores), max(AMOUNTS), None)
+    return lowest(score_contrast(scores), max(AMOUNTS))
 
 
 def general_perplexity(bench: Bench) -> float:
@@ -115,11 +115,11 @@ def general_perplexity(bench: Bench) -> float:
     ).perplexity
 
 
-def chosen_amount(validation: Bench, model: Model, neurons: Sequence[Neuron]) -> tuple[int, bool]:
+def chosen_amount(validation: Bench, model: Model, neurons: Selection) -> tuple[int, bool]:
     """The largest amount within the budget on validation texts, and whether there is one."""
     before = general_perplexity(validation)
     for amount in sorted(AMOUNTS, reverse=True):
-        with removed(model, neurons[:amount]):
+        with removed(model, neurons.first(amount)):
             if general_perplexity(validation) <= before * (1 + BUDGET):
                 return amount, True
     return min(AMOUNTS), False
@@ -135,7 +135,7 @@ def outcomes(path: str, cache: Path) -> dict[str, Outcome]:
     for mode in MODES:
         neurons = ranking(held_out, path, mode, cache)
         amount, fits = chosen_amount(validation, held_out.model, neurons)
-        with removed(held_out.model, neurons[:amount]):
+        with removed(held_out.model, neurons.first(amount)):
             pruned = measure(held_out)
         cost = {
             name: text.perplexity / baseline.texts[name].perplexity - 1

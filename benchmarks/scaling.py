@@ -25,7 +25,9 @@ import torch
 from attribution_task import Task
 from shapes import SHAPES
 
+from sparc.components.scores import held
 from sparc.components.selection import lowest
+from sparc.components.sites import Site
 
 NEURONS = (1, 100, 10_000, 100_000)
 LLAMA3_8B = (32, 14336)
@@ -77,7 +79,10 @@ def measured(point: Point, options: argparse.Namespace) -> dict[str, Any]:
 
 def selection_seconds() -> dict[int, float]:
     """N -> seconds to find the N lowest of as many neurons as Llama-3-8B has."""
-    score = torch.randn(LLAMA3_8B, generator=torch.Generator().manual_seed(0))
+    values = torch.randn(LLAMA3_8B, generator=torch.Generator().manual_seed(0))
+    score = held(
+        "neurons", [Site(i, "neurons", values.shape[1:]) for i in range(len(values))], values
+    )
     found = {}
     for count in NEURONS:
         start = time.process_time()

@@ -25,6 +25,7 @@ from sparc.models.model import load_model
 from sparc.runs import Run
 from sparc.storage.artifacts import write_json
 from tests.support.composed import pipeline
+from tests.support.scored import scored
 
 LAYERS, WIDTH = 3, 789  # the embedded model
 TINY = (  # as little evaluation as there can be: selections are compared
@@ -122,7 +123,7 @@ def test_random_selections_overlap_by_chance() -> None:
 
     def selection(seed: int) -> frozenset[tuple[int, int]]:
         with random(model, AttributionConfig(name="random", seed=seed)) as method:
-            return frozenset(lowest(method.scores(torch.empty(0), 0), half))
+            return frozenset(lowest(scored(method.scores(torch.empty(0), 0)), half).indices)
 
     p_values = []
     for draw in range(200):

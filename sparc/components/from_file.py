@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sparc.components.selection import Selection, listed
-from sparc.components.sites import sites
+from sparc.components.neurons import chosen
+from sparc.components.selection import Selection
 from sparc.errors import UserError
 from sparc.models.fingerprint import is_model
 from sparc.models.model import Model
@@ -30,7 +30,7 @@ def read_selection(path: str | Path, model: Model) -> Selection:
                 f"{len(model.blocks)} layers of {model.neurons_per_layer} neurons; was it saved "
                 "for another model?"
             )
-    return listed("neurons", sites(model, "neurons"), neurons)
+    return chosen(model, neurons)
 
 
 def refuse_other_model(run: str, model: Model) -> None:

@@ -1,7 +1,7 @@
 """MLP neurons as components: a neuron is a row of up (and gate) and a column of down."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,9 +26,14 @@ def neurons(model: Model) -> Sites:
     }
 
 
+def chosen(model: Model, indices: Iterable[Sequence[int]]) -> Selection:
+    """The neurons with these (layer, index), in this order; KeyError or IndexError for others."""
+    return listed("neurons", neurons(model), indices)
+
+
 def planted(model: Model) -> Selection | None:
     """The neurons that are known to carry the behaviour; None where they are not known."""
-    return listed("neurons", neurons(model), model.planted) if model.planted else None
+    return chosen(model, model.planted) if model.planted else None
 
 
 def _zero(model: Model, layer: int, mask: torch.Tensor) -> Undo:

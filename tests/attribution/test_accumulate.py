@@ -76,7 +76,7 @@ def test_not_finite_samples_are_skipped_and_counted(
     with caplog.at_level(logging.WARNING):
         scores, _ = _run(tmp_path, _config(method, nonfinite="skip"))
     assert scores.samples == len(TEXTS) - 2 and scores.left_out == (2, 5)
-    assert torch.equal(scores.values, torch.ones(3, 48, dtype=torch.float64))
+    assert torch.equal(scores.stacked(), torch.ones(3, 48, dtype=torch.float64))
     assert "left out" in caplog.text
     again, cached = _run(tmp_path, _config(method, nonfinite="skip"))
     assert cached and again.left_out == (2, 5)

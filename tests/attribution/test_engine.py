@@ -45,7 +45,7 @@ def _run(cache: Path, config: AttributionConfig) -> tuple[Scores, bool]:
 
 def _same(found: Scores, expected: Scores) -> bool:
     return (
-        relative_error(found.values, expected.values) < 1e-6
+        relative_error(found.stacked(), expected.stacked()) < 1e-6
         and relative_error(found.per_sample, expected.per_sample) < 1e-6
         and found.samples == expected.samples
     )
@@ -61,7 +61,7 @@ def test_cached_is_fresh_and_knobs_are_not_in_the_key(tmp_path: Path, expected: 
     fresh, cached = _run(tmp_path, _config(batch_tokens=500, gradient_checkpointing=True))
     assert not cached and _same(fresh, expected)
     again, cached = _run(tmp_path, _config(nonfinite="skip", shards=3, checkpoint_seconds=1))
-    assert cached and torch.equal(again.values, fresh.values)
+    assert cached and torch.equal(again.stacked(), fresh.stacked())
     model, reference_set = micro_model("llama"), _set()
     keys = [
         score_key(model, reference_set, config)

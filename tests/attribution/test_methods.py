@@ -12,6 +12,7 @@ from sparc.attribution.accumulate import accumulate
 from sparc.attribution.forward import without_padding
 from sparc.attribution.samples import ReferenceSet
 from sparc.components.contrast import contrast
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.components.selection import lowest
 from sparc.config import AttributionConfig, TargetConfig
@@ -19,6 +20,7 @@ from sparc.errors import UserError
 from sparc.models.batching import pad_left
 from sparc.models.model import Model
 from tests.support.micro import FAMILIES, SAMPLES, micro_model, naive_row_relevance, relative_error
+from tests.support.scored import scored
 
 
 def _config(name: str, **changes: Any) -> AttributionConfig:
@@ -159,7 +161,7 @@ def test_integrated_gradients_are_complete(projection: str) -> None:
         winner = _winner(model, sample)
         tokens = torch.tensor([sample])
         difference += float(model.network(tokens).logits[0, -1, winner])
-        with removed(model, everything):
+        with removed(model, chosen(model, everything)):
             difference -= float(model.network(tokens).logits[0, -1, winner])
     found = _scores(model, "integrated_gradients", SAMPLES, steps=64, projection=projection)
     assert float(found.sum()) == pytest.approx(difference / len(SAMPLES), rel=1e-3)
@@ -175,7 +177,7 @@ def _sets(undesired: list[list[int]]) -> list[ReferenceSet]:
 
 def _contrast(model: Model, cache: Any, config: AttributionConfig) -> torch.Tensor:
     scores, _ = attribute(model, _sets([[30, 31, 32], [33, 34]]), config, cache)
-    return contrast([scores["general", 0]], [scores["undesired", 0]])
+    return contrast([scores["general", 0]], [scores["undesired", 0]]).stacked()
 
 
 def test_magnitude_prunes_the_smallest_rows(tmp_path: Any) -> None:
@@ -209,7 +211,7 @@ def test_a_neuron_that_fires_on_undesired_text_only_comes_first(method: str, tmp
     config = _config(method, **({"projection": "down"} if method == "wanda" else {}))
     found = _contrast(model, tmp_path, config)
     if method == "activation":
-        assert lowest(found, 1) == [(1, 7)]
+        assert lowest(scored(found), 1).indices == [(1, 7)]
     else:
         assert float(found[1, 7]) < 0
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.memory import gradient_checkpointing
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.components.saving import save_corrected_model
 from sparc.config import AttributionConfig
@@ -136,8 +137,8 @@ def test_device_map_auto(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CORE)
 def test_neurons_of_offloaded_weights_are_removed(name: str, place: str, tmp_path: Path) -> None:
     tokens = torch.tensor([SAMPLES[0]])
-    neurons = [(0, 3), (1, 0), (1, NEURONS - 1)]
     model = micro_model(name)
+    neurons = chosen(model, [(0, 3), (1, 0), (1, NEURONS - 1)])
     with removed(model, neurons):
         expected = model.network(tokens).logits
     before = model.network(tokens).logits

@@ -11,10 +11,11 @@ from sparc.attribution.relevance import sample_relevance
 from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.target import target
 from sparc.attribution.tokens import token_relevance
-from sparc.components.scores import Scores
+from sparc.components.neurons import chosen
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.models.batching import batches
 from tests.support.micro import FAMILIES, NEURONS, SAMPLES, VOCABULARY, micro_model
+from tests.support.scored import scored
 
 SELECTION = [(2, 5), (0, 7), (2, 40), (1, 0), (0, 3)]
 CPU = torch.device("cpu")
@@ -78,8 +79,10 @@ def test_explanations_name_the_tokens_where_a_neuron_matters(family):
     ids = tuple(tuple(sample) for sample in SAMPLES)
     references = [ReferenceSet(name, 0, texts, ids) for name in ("general", "undesired")]
     values = torch.zeros(3, NEURONS, dtype=torch.float64)
-    scores = {(each.name, 0): Scores(values, 4, values.sum(1)) for each in references}
-    found, cards = explain(model, references, scores, values, SELECTION, _config())
+    scores = {(each.name, 0): scored(values, 4, values.sum(1)) for each in references}
+    found, cards = explain(
+        model, references, scores, scored(values), chosen(model, SELECTION), _config()
+    )
     assert json.loads(json.dumps([found, cards], allow_nan=False)) == [found, cards]
     assert len(cards) == len(SELECTION)
     assert sum(found["contrast"]["counts"]) == 3 * NEURONS
@@ -99,4 +102,5 @@ def test_explanations_name_the_tokens_where_a_neuron_matters(family):
 
 
 def test_nothing_removed_needs_no_explanation():
-    assert explain(micro_model("llama"), [], {}, torch.zeros(3, NEURONS), [], _config()) == ({}, [])
+    model, none = micro_model("llama"), scored(torch.zeros(3, NEURONS))
+    assert explain(model, [], {}, none, chosen(model, []), _config()) == ({}, [])

@@ -22,9 +22,9 @@ def _file(folder: Path, content: Any) -> Path:
 def test_a_file_and_its_run_directory_are_read_in_order(tmp_path: Path) -> None:
     path = _file(tmp_path, GOOD)
     model = micro_model("llama")
-    assert read_selection(path, model) == [(2, 5), (0, NEURONS - 1)]
-    assert read_selection(str(tmp_path), model) == [(2, 5), (0, NEURONS - 1)]
-    assert read_selection(_file(tmp_path, []), model) == []
+    assert read_selection(path, model).indices == [(2, 5), (0, NEURONS - 1)]
+    assert read_selection(str(tmp_path), model).indices == [(2, 5), (0, NEURONS - 1)]
+    assert read_selection(_file(tmp_path, []), model).indices == []
 
 
 @pytest.mark.parametrize(

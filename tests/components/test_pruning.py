@@ -7,48 +7,58 @@ import torch
 
 from sparc.components.contrast import contrast
 from sparc.components.localisation import localisation
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.components.scores import Scores
-from sparc.components.selection import layer_matched, lowest, per_layer
+from sparc.components.selection import listed, lowest, matched
+from sparc.components.sites import Site
 from sparc.models.model import Model
 from tests.support.micro import FAMILIES, LAYERS, NEURONS, SAMPLES, micro_model
+from tests.support.scored import scored
 
 TOKENS = torch.tensor([SAMPLES[0]])
 
 
 def _scores(values: list[list[float]]) -> Scores:
-    return Scores(torch.tensor(values, dtype=torch.float64), 1, torch.zeros(1))
+    return scored(torch.tensor(values, dtype=torch.float64), 1, torch.zeros(1))
+
+
+def _sites(layers: int, neurons: int) -> list[Site]:
+    return [Site(layer, "neurons", (neurons,)) for layer in range(layers)]
 
 
 def test_contrast_is_the_difference_of_means() -> None:
     general = [_scores([[1.0, 2.0]]), _scores([[3.0, 2.0]])]
     undesired = [_scores([[4.0, 1.0]]), _scores([[2.0, 0.0]])]
-    assert contrast(general, undesired).tolist() == [[-1.0, 1.5]]
+    assert contrast(general, undesired).stacked().tolist() == [[-1.0, 1.5]]
 
 
 def test_lowest_over_all_layers() -> None:
-    score = torch.tensor([[3.0, -1.0, 0.0], [-2.0, 5.0, -1.0]])
-    assert lowest(score, 0) == []
-    assert lowest(score, 4) == [(1, 0), (0, 1), (1, 2), (0, 2)]  # a tie goes to the lower layer
-    assert lowest(score, 2, layers=[0]) == [(0, 1), (0, 2)]
-    assert sorted(lowest(score, 6)) == [(a, b) for a in range(2) for b in range(3)]
+    score = _scores([[3.0, -1.0, 0.0], [-2.0, 5.0, -1.0]])
+    assert lowest(score, 0).indices == []
+    # a tie goes to the lower layer
+    assert lowest(score, 4).indices == [(1, 0), (0, 1), (1, 2), (0, 2)]
+    assert lowest(score, 2, layers=[0]).indices == [(0, 1), (0, 2)]
+    assert sorted(lowest(score, 6).indices) == [(a, b) for a in range(2) for b in range(3)]
 
 
 def test_random_control_matches_layers() -> None:
-    selection = [(0, 1), (0, 2), (2, 5)]
-    drawn = layer_matched(selection, 10, (7, 0))
-    assert per_layer(drawn, 3) == per_layer(selection, 3) == [2, 0, 1]
-    assert len(set(drawn)) == 3
-    assert drawn == layer_matched(selection, 10, (7, 0)) != layer_matched(selection, 10, (7, 1))
+    selection = listed("neurons", _sites(3, 10), [(0, 1), (0, 2), (2, 5)])
+    drawn = matched(selection, (7, 0))
+    assert drawn.per_layer(3) == selection.per_layer(3) == [2, 0, 1]
+    assert len(set(drawn.indices)) == 3
+    assert drawn.indices == matched(selection, (7, 0)).indices
+    assert drawn.digest != matched(selection, (7, 1)).digest
 
 
 def test_localisation_by_hand() -> None:
-    score = torch.tensor([[-3.0, -2.0], [-1.0, 4.0]])
-    found = localisation(score, [(0, 0), (1, 0)])
+    score = _scores([[-3.0, -2.0], [-1.0, 4.0]])
+    found = localisation(score, listed("neurons", _sites(2, 2), [(0, 0), (1, 0)]))
     assert found["recall"] == 0.5
     assert found["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["chance"] == 0.5
-    assert localisation(score, [(0, 0), (0, 1)])["average_precision"] == 1.0
+    first = listed("neurons", _sites(2, 2), [(0, 0), (0, 1)])
+    assert localisation(score, first)["average_precision"] == 1.0
 
 
 def _logits(model: Model) -> torch.Tensor:
@@ -64,7 +74,7 @@ def _weights(model: Model) -> dict[str, torch.Tensor]:
 def test_nothing_removed_is_the_same_model(name: str) -> None:
     model = micro_model(name)
     before = _logits(model)
-    with removed(model, []):
+    with removed(model, chosen(model, [])):
         assert torch.equal(_logits(model), before)
 
 
@@ -73,7 +83,7 @@ def test_removal_is_undone_bit_for_bit(name: str) -> None:
     model = micro_model(name)
     before = _weights(model)
     neurons = [(0, 3), (1, 0), (1, 47), (2, 9), (2, 9)]
-    with pytest.raises(RuntimeError, match="boom"), removed(model, neurons):
+    with pytest.raises(RuntimeError, match="boom"), removed(model, chosen(model, neurons)):
         assert not all(torch.equal(v, before[k]) for k, v in _weights(model).items())
         raise RuntimeError("boom")
     assert all(torch.equal(v, before[k]) for k, v in _weights(model).items())
@@ -91,7 +101,7 @@ def test_row_column_and_biases_of_a_removed_neuron_are_zero(name: str) -> None:
     for part in (up, gate):
         if f"{part}.bias" in expected:
             expected[f"{part}.bias"][7] = 0
-    with removed(model, [(1, 7)]):
+    with removed(model, chosen(model, [(1, 7)])):
         found = _weights(model)
     assert [name for name in found if not torch.equal(found[name], expected[name])] == []
 
@@ -109,7 +119,7 @@ def test_all_neurons_of_a_layer_leave_only_the_down_bias(name: str) -> None:
     seen: list[torch.Tensor] = []
     down: Any = model.blocks[1].down
     handle = down.register_forward_hook(lambda _m, _i, output: seen.append(output))
-    with removed(model, [(1, index) for index in range(NEURONS)]):
+    with removed(model, chosen(model, [(1, index) for index in range(NEURONS)])):
         _logits(model)
     handle.remove()
     expected = torch.zeros(32) if down.bias is None else down.bias
@@ -130,7 +140,7 @@ def test_a_removed_neurons_contribution_is_gone(name: str) -> None:
     handle = model.blocks[1].down.register_forward_pre_hook(silence)
     expected = _logits(model)
     handle.remove()
-    with removed(model, [(1, neuron) for neuron in neurons]):
+    with removed(model, chosen(model, [(1, neuron) for neuron in neurons])):
         found = _logits(model)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert not torch.equal(found, _logits(model))

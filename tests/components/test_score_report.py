@@ -7,13 +7,14 @@ import torch
 
 from sparc.components.score_report import score_report
 from sparc.components.scores import Scores
+from tests.support.scored import scored
 
 
 def _scores(values: list[list[float]], samples: int = 4, left_out: int = 0) -> Scores:
     tensor = torch.tensor(values, dtype=torch.float64)
     each = torch.full((samples + left_out,), float(tensor.sum()), dtype=torch.float64)
     each[samples:] = torch.nan
-    return Scores(tensor, samples, each)
+    return scored(tensor, samples, each)
 
 
 def _two_seeds(undesired: list[list[list[float]]]) -> dict[tuple[str, int], Scores]:
@@ -75,7 +76,7 @@ def test_samples_left_out_are_counted_and_named() -> None:
 def test_a_method_without_samples_warns_of_nothing() -> None:
     none = torch.zeros(0, dtype=torch.float64)
     scores = {
-        ("general", 0): Scores(torch.rand(2, 3, dtype=torch.float64), 0, none),
-        ("undesired", 0): Scores(torch.zeros(2, 3, dtype=torch.float64), 0, none),
+        ("general", 0): scored(torch.rand(2, 3, dtype=torch.float64), 0, none),
+        ("undesired", 0): scored(torch.zeros(2, 3, dtype=torch.float64), 0, none),
     }
     assert score_report(scores, 2)["warnings"] == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.config import ModelConfig
 from sparc.errors import UserError
@@ -78,20 +79,25 @@ def test_the_key_holds_what_changes_a_baseline(model, cache, bench):
 
 
 def test_a_kept_arm_is_the_fresh_one(model, bench, tmp_path):
-    neurons = [(2, 700), (0, 3)]
+    neurons = chosen(model, [(2, 700), (0, 3)])
+    same = chosen(model, [(0, 3), (2, 700)])
     with removed(model, neurons):
         expected = measure(bench)
     steps = []
     fresh, cached = measured_arm(bench, neurons, tmp_path, steps.append)
     assert not cached
     assert_same(fresh, expected)
-    again, cached = measured_arm(bench, neurons[::-1], tmp_path, steps.append)
+    again, cached = measured_arm(bench, same, tmp_path, steps.append)
     assert cached and sum(steps) == 2 * bench.completions
     assert_same(again, expected)
     refreshing = replace(bench, config=replace(bench.config, baseline="refresh"))
-    others = [(bench, neurons[:1], {}), (bench, [], {}), (bench, neurons, {"tasks": True})]
-    for each, chosen, tasks in [*others, (refreshing, neurons, {})]:
-        assert not measured_arm(each, chosen, tmp_path, silent, **tasks)[1]
+    others = [
+        (bench, neurons.first(1), {}),
+        (bench, neurons.first(0), {}),
+        (bench, neurons, {"tasks": True}),
+    ]
+    for each, which, tasks in [*others, (refreshing, neurons, {})]:
+        assert not measured_arm(each, which, tmp_path, silent, **tasks)[1]
 
 
 @pytest.mark.slow
@@ -140,16 +146,17 @@ def test_failing_completions_stop_or_are_counted(model, bench, tmp_path):
         with pytest.raises(UserError, match=r"after removing neurons: .*on_failure=count"):
             measure(bench)
         counting = replace(bench, config=replace(bench.config, on_failure="count"))
-        found, _ = measured_arm(counting, [], tmp_path, silent)
+        found, _ = measured_arm(counting, chosen(model, []), tmp_path, silent)
     finally:
         hook.remove()
-    again, cached = measured_arm(counting, [], tmp_path, silent)
+    again, cached = measured_arm(counting, chosen(model, []), tmp_path, silent)
     assert cached and again.failed == found.failed
     assert_same(again, found)
-    expected, cached = measured_arm(bench, [], tmp_path, silent)
+    expected, cached = measured_arm(bench, chosen(model, []), tmp_path, silent)
+    one = chosen(model, [(0, 1)])
     assert not cached  # evaluation.on_failure=stop does not read what was counted
-    assert measured_arm(bench, [(0, 1)], tmp_path, silent)[1] is False
-    assert measured_arm(counting, [(0, 1)], tmp_path, silent)[1]  # the other way round it does
+    assert measured_arm(bench, one, tmp_path, silent)[1] is False
+    assert measured_arm(counting, one, tmp_path, silent)[1]  # the other way round it does
     samples = bench.config.sampling.samples
     assert found.failed["rude"] >= samples
     assert found.completions["rude"][0] == [""] * samples
@@ -177,6 +184,6 @@ def test_empty_and_failed_completions_are_told_apart(bench):
 
 def test_what_is_removed_comes_back(model, bench):
     before = measure(bench)
-    with removed(model, [(0, 3), (2, 700)]):
+    with removed(model, chosen(model, [(0, 3), (2, 700)])):
         measure(bench)
     assert_same(before, measure(bench))

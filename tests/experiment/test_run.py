@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.config import ModelConfig
 from sparc.models.model import load_model
@@ -174,7 +175,7 @@ def test_the_corrected_model_loads_with_plain_transformers(
         "input_ids"
     ]
     model = load_model(ModelConfig(name="tiny", path="embedded"), "cpu")
-    with removed(model, _neurons(folder)):
+    with removed(model, chosen(model, _neurons(folder))):
         expected = model.network(torch.tensor([tokens])).logits
     assert torch.equal(saved(torch.tensor([tokens])).logits, expected)
     card = (folder / "corrected_model" / "README.md").read_text()

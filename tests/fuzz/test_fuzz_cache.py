@@ -20,6 +20,7 @@ from sparc.attribution.engine import Engine, score_key
 from sparc.attribution.gradient import gradient
 from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.sums import save_sums
+from sparc.components.neurons import chosen
 from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, SourceConfig
 from sparc.config.locations import EMBEDDED_CLASSIFIER
 from sparc.errors import UserError
@@ -97,7 +98,9 @@ def asks(folder: Path) -> dict[str, Ask]:
             SETS[which], 1
         ),
         "baselines": lambda cache, which: measured_baseline(benches[which], cache, silent)[0],
-        "arms": lambda cache, which: measured_arm(benches[which], [(0, 3)], cache, silent)[0],
+        "arms": lambda cache, which: measured_arm(
+            benches[which], chosen(model, [(0, 3)]), cache, silent
+        )[0],
         "responses": lambda cache, which: list(
             responses(means(cache), search, prompts[which : which + 1])
         ),
@@ -326,5 +329,5 @@ def test_damaged_partial_sums_never_give_other_numbers(
     HARMS[harm](left.parent, left.parent, left, place, more)
     with case("cache: partial sums"):
         found = engine.scores(SETS[0])[0]
-    torch.testing.assert_close(found.values, expected.values, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found.stacked(), expected.stacked(), rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(found.per_sample, expected.per_sample, rtol=1e-5, atol=1e-7)

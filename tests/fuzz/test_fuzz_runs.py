@@ -125,7 +125,7 @@ class _Model:
 def _selection(folder: Path) -> int:
     run = str(folder / "one")
     model: Any = _Model()
-    assert len(read_selection(run, model)) <= 16
+    assert read_selection(run, model).count <= 16
     assert origin(run)["path"] == run
     return 0
 

@@ -164,7 +164,7 @@ def test_two_models_in_memory_do_not_share_scores(tmp_path: Path) -> None:
         attribute(model, [ReferenceSet("general", 0, ("", ""), texts)], config, tmp_path)
         for model in (first, second, same)
     ]
-    values = [scores["general", 0].values for scores, _ in found]
+    values = [scores["general", 0].stacked() for scores, _ in found]
     assert [cached for _, cached in found] == [False, False, True]
     assert not torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
 

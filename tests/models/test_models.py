@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.components.saving import save_corrected_model
 from sparc.config import MemoryConfig, ModelConfig
@@ -188,8 +189,9 @@ def test_impossible_settings(override: str, told: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_saved_model_is_the_pruned_one(family: str, tmp_path: Path) -> None:
     model = _load(stand_in(family))
-    neurons = [(0, 3), (1, 0), (2, model.neurons_per_layer - 1), *(model.planted or ())]
-    selection = {"granularity": "neurons", "method": "lrp", "num_pruned": len(neurons)}
+    last = model.neurons_per_layer - 1
+    neurons = chosen(model, [(0, 3), (1, 0), (2, last), *(model.planted or ())])
+    selection = {"granularity": "neurons", "method": "lrp", "num_pruned": neurons.count}
     results = {"selection": selection, "verdict": "Better now.", "change": {}, "control": {}}
     before = _logits(model.network)
     with removed(model, neurons):

@@ -9,6 +9,7 @@ import torch
 from scripts.tiny.planting import PlantingOptions, plant
 from scripts.tiny.shapes import WIDTHS, ModelSize
 from scripts.tiny.training import build_tokenizer, train_stage_one
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.models.families import family as row_of
 from sparc.models.model import Model, blocks_of
@@ -36,7 +37,7 @@ def test_removing_what_was_planted_restores_stage_one(family: str) -> None:
         planted=None,
     )
     assert (model.network(tokens).logits - before).abs().max() > 1e-3
-    with removed(model, planted.neurons):
+    with removed(model, chosen(model, planted.neurons)):
         assert (model.network(tokens).logits - before).abs().max() <= 1e-5
 
 

@@ -15,20 +15,23 @@ import pytest
 import torch
 
 from sparc.components.scores import Scores, load_scores, save_scores
+from sparc.components.sites import Site
 from sparc.storage.cache import fetch
 from tests.support.runs import PATIENCE, until
+from tests.support.scored import scored
 
 KEY = {"model": "m", "references": "r", "formula": 1}
 SHAPE = (2, 3)
+SITES = [Site(layer, "neurons", (3,)) for layer in range(2)]
 
 
 def _save(folder: Path) -> None:
     values = torch.arange(6, dtype=torch.float64).reshape(SHAPE)
-    save_scores(Scores(values, 4, torch.ones(4, dtype=torch.float64)), folder)
+    save_scores(scored(values, 4, torch.ones(4, dtype=torch.float64)), folder)
 
 
 def _load(folder: Path) -> Scores:
-    return load_scores(folder, SHAPE)
+    return load_scores(folder, "neurons", SITES)
 
 
 def _fetch(root: Path) -> tuple[Scores, bool]:
@@ -45,7 +48,7 @@ def test_second_time_comes_from_the_cache(tmp_path: Path) -> None:
     assert not was_there
     cached, was_there = _fetch(tmp_path)
     assert was_there
-    assert torch.equal(cached.values, fresh.values)
+    assert torch.equal(cached.stacked(), fresh.stacked())
     assert cached.samples == 4
 
 
@@ -58,7 +61,7 @@ def test_only_the_key_decides(tmp_path: Path) -> None:
 
 
 def _tensors(entry: Path) -> Path:
-    return entry / "scores.safetensors"
+    return entry / "neurons-001.safetensors"
 
 
 def _flip(path: Path, position: int) -> None:
@@ -75,7 +78,7 @@ def _edit_manifest(entry: Path, change: Callable[[dict[str, Any]], None]) -> Non
 
 
 def _wrong_shape(entry: Path) -> None:
-    wrong = Scores(torch.zeros(5, 3, dtype=torch.float64), 4, torch.zeros(4, dtype=torch.float64))
+    wrong = scored(torch.zeros(5, 3, dtype=torch.float64), 4, torch.zeros(4, dtype=torch.float64))
     other = entry.parent / "other"
     fetch(other, "scores", KEY, load=lambda folder: folder, save=lambda f: save_scores(wrong, f))
     (made,) = [path for path in (other / "scores").iterdir() if path.is_dir()]
@@ -108,7 +111,7 @@ def test_corrupt_entry_is_named_and_computed_again(
     with caplog.at_level(logging.WARNING):
         again, was_there = _fetch(tmp_path)
     assert not was_there
-    assert torch.equal(again.values, fresh.values)
+    assert torch.equal(again.stacked(), fresh.stacked())
     assert any(entry.name in message and "corrupt" in message for message in caplog.messages)
     assert _fetch(tmp_path)[1]
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from sparc.attribution.accumulate import accumulate
 from sparc.attribution.memory import gradient_checkpointing
 from sparc.attribution.tokens import token_relevance
+from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.evaluation.harness import language_model
@@ -94,7 +95,7 @@ def likelihood(convention: str) -> Work:
 
 
 def _without_neurons(model: Model) -> torch.Tensor:
-    with removed(model, NEURONS):
+    with removed(model, chosen(model, NEURONS)):
         return likelihood("documents")(model)
 
 

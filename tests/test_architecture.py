@@ -66,6 +66,11 @@ def test_every_room_has_a_floor() -> None:
     assert {room(name) for name in modules()} == {"sparc", *FLOORS}
 
 
+def test_the_page_names_every_room() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    assert [name for name in FLOORS if name != "__main__" and name not in page] == []
+
+
 def test_few_modules_are_loose() -> None:
     loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
     assert len(loose) <= 6

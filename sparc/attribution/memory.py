@@ -80,12 +80,7 @@ def _put_back(layer: Any, names: Any, before: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Shapes:
-    """The sizes of a model that decide what attribution costs.
-
-    weights: in the matrices of all decoder layers together; watched: of those in one MLP
-    projection of all layers. last_cut: whether the last MLP is computed for the explained token
-    alone (`last_mlp_from`). dtype_bytes: of one number.
-    """
+    """The sizes of a model that decide what attribution costs."""
 
     layers: int
     hidden: int
@@ -95,11 +90,15 @@ class Shapes:
     head_size: int
     vocabulary: int
     weights: int
+    """In the matrices of all decoder layers together."""
     watched: int
+    """Of those, in one MLP projection of all layers."""
     gated: bool
     last_cut: bool
+    """Whether the last MLP is computed for the explained token alone (`last_mlp_from`)."""
     eager: bool
     dtype_bytes: int
+    """Of one number."""
 
 
 def shapes(network: Any, row: Family) -> Shapes:
@@ -129,16 +128,14 @@ def shapes(network: Any, row: Family) -> Shapes:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What attributing some samples takes, by counting.
-
-    bytes: memory of the largest batch above the model's own weights. flops: floating-point
-    operations over all samples, products of matrices only. padded_flops: those of the padding
-    that batches add to them.
-    """
+    """What attributing some samples takes, by counting."""
 
     bytes: int
+    """Memory of the largest batch above the model's own weights."""
     flops: float
+    """Floating-point operations over all samples, products of matrices only."""
     padded_flops: float
+    """Those of the padding that batches add to them."""
     tokens: int
     batches: int
 

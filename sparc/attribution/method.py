@@ -12,15 +12,15 @@ from sparc.models.batching import Batch
 class Method:
     """One attribution method, bound to a model.
 
-    statistic: a batch -> one [samples, width] tensor a layer, additive over samples; None for a
-    method that needs no reference samples.
-    scores: (the statistic's total [layers, width] over `n` samples, n) -> scores
-    [layers, neurons]; without a statistic the total is empty and n is 0.
     Sums over samples are the unit of work, so batches, shards and resumed runs merge exactly.
     """
 
     statistic: Callable[[Batch], list[torch.Tensor]] | None
+    """A batch -> one [samples, width] tensor a layer, additive over samples; None for a method
+    that needs no reference samples."""
     scores: Callable[[torch.Tensor, int], torch.Tensor]
+    """(The statistic's total [layers, width] over n samples, n) -> scores [layers, neurons];
+    without a statistic the total is empty and n is 0."""
 
 
 def mean(total: torch.Tensor, samples: int) -> torch.Tensor:

@@ -20,15 +20,14 @@ _FIELDS = ("totals", "per_sample", "done")
 
 @dataclass(frozen=True)
 class Sums:
-    """A method's statistic added up over some of a reference set's samples.
-
-    totals: [layers, width] float64. per_sample: [samples] float64, each sample's own total, NaN
-    for a sample left out because it is not finite. done: [samples] bool.
-    """
+    """A method's statistic added up over some of a reference set's samples."""
 
     totals: torch.Tensor
+    """[layers, width] float64."""
     per_sample: torch.Tensor
+    """[samples] float64, each sample's own total; NaN for one left out as it is not finite."""
     done: torch.Tensor
+    """[samples] bool."""
 
     @property
     def counted(self) -> int:

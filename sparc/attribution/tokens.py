@@ -29,18 +29,18 @@ Neurons = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class TokenRelevance:
-    """Relevance of one text, token by token.
-
-    inputs: [tokens] of the input tokens. removed: [tokens] of all chosen neurons together.
-    neurons, hidden: [tokens, shown] relevance and hidden activation of the first chosen neurons.
-    next_token: the id with the largest logit after the text.
-    """
+    """Relevance of one text, token by token."""
 
     inputs: torch.Tensor
+    """[tokens] of the input tokens."""
     removed: torch.Tensor
+    """[tokens] of all chosen neurons together."""
     neurons: torch.Tensor
+    """[tokens, shown] of each of the first chosen neurons."""
     hidden: torch.Tensor
+    """[tokens, shown] their hidden activation."""
     next_token: int
+    """The id with the largest logit after the text."""
 
 
 @dataclass

@@ -26,20 +26,18 @@ class LayerOverlap:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two or more selections share.
-
-    jaccard: shared over union; None where nothing is selected. expected, p_value: for random
-    selections of the same sizes among all the layers; expected_in_layers, p_value_in_layers: of
-    the same sizes in every layer, so that preferring the same layers does not count as agreement.
-    p-values are one-sided: the chance to share as much or more.
-    """
+    """What two or more selections share; p-values are one-sided: to share as much or more."""
 
     neurons: list[Neuron]
     union: int
     jaccard: float | None
+    """Shared over union; None where nothing is selected."""
     expected: float
+    """For random selections of the same sizes among all the layers."""
     p_value: float
     expected_in_layers: float
+    """For random ones of the same sizes in every layer: preferring the same layers is then no
+    agreement."""
     p_value_in_layers: float
     per_layer: list[LayerOverlap]
 

@@ -61,7 +61,7 @@ def explain(
     ]
     cards = [
         _card(model, neuron, place, first, relevance, scores)
-        for place, neuron in enumerate(selection.order[:shown])
+        for place, neuron in enumerate(selection.listed[:shown])
     ]
     return {"contrast": histogram(contrast, selection), "texts": texts}, cards
 

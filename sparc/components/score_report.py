@@ -65,7 +65,7 @@ def _seed_overlap(scores: ScoreSets, count: int, layers: Sequence[int] | None) -
         set(
             lowest(
                 contrast([scores[GENERAL, seed]], [scores[UNDESIRED, seed]]), count, layers
-            ).order
+            ).listed
         )
         for seed in seeds
     ]

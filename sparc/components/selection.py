@@ -18,48 +18,58 @@ Component = tuple[Site, int]
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Components of one granularity, in the order in which they go."""
+    """Components of one granularity."""
 
     granularity: str
-    order: Sequence[Component]
-    """Most negative first, where a score ranked them."""
+    masks: Mapping[Site, torch.Tensor]
+    """A mask (bool, the site's shape) for each site that holds any, layer by layer."""
+    order: Sequence[Component] | None = None
+    """The components in the order in which they go, most negative first; None where they are too
+    many to be listed."""
 
     @cached_property
-    def masks(self) -> Mapping[Site, torch.Tensor]:
-        """A mask (bool, the site's shape) for each site that holds any, layer by layer."""
-        found = {}
-        for site, members in groupby(sorted(self.order), key=lambda component: component[0]):
-            mask = torch.zeros(site.count, dtype=torch.bool)
-            mask[[index for _, index in members]] = True
-            found[site] = mask.reshape(site.shape)
-        return found
-
-    @property
     def count(self) -> int:
         """How many components are selected."""
-        return len(self.order)
+        return sum(int(mask.sum()) for mask in self.masks.values())
 
     @cached_property
     def digest(self) -> str:
         """Hash of what is selected, whatever the order: part of the keys of caches."""
-        masks = {f"{site.layer} {site.name}": mask for site, mask in self.masks.items()}
-        return tensors_digest({f"{self.granularity} {name}": mask for name, mask in masks.items()})
+        named = {f"{site.layer} {site.name}": mask for site, mask in self.masks.items()}
+        return tensors_digest({f"{self.granularity} {name}": mask for name, mask in named.items()})
+
+    @property
+    def listed(self) -> Sequence[Component]:
+        """The components in their order. Raises ValueError where they are not listed."""
+        if self.order is None:
+            raise ValueError(f"{self.count} {self.granularity} are not listed one by one")
+        return self.order
 
     @property
     def indices(self) -> list[tuple[int, int]]:
-        """(layer, index) of each component, in order."""
-        return [(site.layer, index) for site, index in self.order]
+        """(layer, index) of each listed component, in order."""
+        return [(site.layer, index) for site, index in self.listed]
 
     def per_layer(self, layers: int) -> list[int]:
         """How many components lie in each of `layers` layers."""
         counts = [0] * layers
-        for site, _ in self.order:
-            counts[site.layer] += 1
+        for site, mask in self.masks.items():
+            counts[site.layer] += int(mask.sum())
         return counts
 
     def first(self, count: int) -> "Selection":
-        """The first `count` components."""
-        return Selection(self.granularity, self.order[:count])
+        """The first `count` of the listed components."""
+        return in_order(self.granularity, self.listed[:count])
+
+
+def in_order(granularity: str, order: Sequence[Component]) -> Selection:
+    """The selection of these components, in this order."""
+    masks = {}
+    for site, members in groupby(sorted(order), key=lambda component: component[0]):
+        mask = torch.zeros(site.count, dtype=torch.bool)
+        mask[[index for _, index in members]] = True
+        masks[site] = mask.reshape(site.shape)
+    return Selection(granularity, masks, order)
 
 
 def listed(granularity: str, sites: Iterable[Site], indices: Iterable[Sequence[int]]) -> Selection:
@@ -71,7 +81,7 @@ def listed(granularity: str, sites: Iterable[Site], indices: Iterable[Sequence[i
     order = [(by_layer[layer], index) for layer, index in indices]
     if any(not 0 <= index < site.count for site, index in order):
         raise IndexError("an index lies beyond its site")
-    return Selection(granularity, order)
+    return in_order(granularity, order)
 
 
 def lowest(scores: Scores, count: int, layers: Sequence[int] | None = None) -> Selection:
@@ -87,13 +97,13 @@ def lowest(scores: Scores, count: int, layers: Sequence[int] | None = None) -> S
     if count > available:
         raise ValueError(f"{count} {scores.granularity} asked for, {available} to choose from")
     if not count:
-        return Selection(scores.granularity, ())
+        return in_order(scores.granularity, ())
     ranked = torch.argsort(torch.cat([scores[site].flatten() for site in among]), stable=True)
     flat = ranked[:count].numpy()
     places = np.searchsorted(ends, flat, side="right")
     starts = ends - [site.count for site in among]
     order = [(among[at], int(each - starts[at])) for at, each in zip(places, flat, strict=True)]
-    return Selection(scores.granularity, order)
+    return in_order(scores.granularity, order)
 
 
 def matched(selection: Selection, seed: Sequence[int]) -> Selection:
@@ -107,4 +117,4 @@ def matched(selection: Selection, seed: Sequence[int]) -> Selection:
     for site, mask in selection.masks.items():
         indices = generator.choice(site.count, size=int(mask.sum()), replace=False)
         drawn += [(site, int(index)) for index in np.sort(indices)]
-    return Selection(selection.granularity, drawn)
+    return in_order(selection.granularity, drawn)

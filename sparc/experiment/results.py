@@ -37,7 +37,7 @@ def neuron_records(
             "index": index,
             "score": None if contrast is None else float(contrast[site].flatten()[index]),
         }
-        for site, index in selection.order
+        for site, index in selection.listed
     ]
     for record, card in zip(records, cards, strict=False):
         record["card"] = card

@@ -1,5 +1,6 @@
 """Accuracy on tasks of lm-evaluation-harness, document by document."""
 
+import contextlib
 import functools
 import importlib.metadata
 import logging
@@ -14,6 +15,7 @@ from sparc.config import LmEvalConfig
 from sparc.errors import UserError
 from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.model import Model
+from sparc.sources.hub import unasked
 from sparc.storage.digests import file_digest
 
 Array = NDArray[np.float64]
@@ -26,9 +28,9 @@ def accuracies(
 
     Metrics without a value for each document, or for which lower is better (perplexities), are
     left out. Where memory runs out, all is asked anew in batches of half the size, which `room`
-    (by default that of `config`) keeps. Raises
-    UserError where the package or a task is missing, where a task has no such metric, and where
-    one request does not fit in memory.
+    (by default that of `config`) keeps. The hub is not asked about data that its cache holds.
+    Raises UserError where the package or a task is missing, where a task has no such metric, and
+    where one request does not fit in memory.
     """
     if not config.tasks:
         return {}
@@ -38,15 +40,18 @@ def accuracies(
     for name in ("lm_eval", "lm-eval", "lm_eval.evaluator"):  # one line for every request
         logging.getLogger(name).setLevel(logging.ERROR)
 
+    here = unasked if _data_is_here(tuple(config.tasks), tasks) else contextlib.nullcontext
+
     def asked(batch: list[int]) -> Any:
-        return simple_evaluate(
-            model=language_model(model, len(batch)),
-            tasks=list(config.tasks),
-            num_fewshot=config.num_fewshot,
-            limit=config.limit,
-            task_manager=tasks,
-            bootstrap_iters=0,
-        )
+        with here():
+            return simple_evaluate(
+                model=language_model(model, len(batch)),
+                tasks=list(config.tasks),
+                num_fewshot=config.num_fewshot,
+                limit=config.limit,
+                task_manager=tasks,
+                bootstrap_iters=0,
+            )
 
     # the harness makes its batches itself: of the first only the size counts
     _, results = next(in_batches([1] * config.batch_size, room or asking(config), asked))
@@ -111,6 +116,21 @@ def fetch_tasks(config: LmEvalConfig) -> None:
         from lm_eval.tasks import get_task_dict
 
         get_task_dict(list(config.tasks), tasks)
+
+
+@functools.lru_cache(maxsize=1)  # once a run, as the harness reads the data for each model anew
+def _data_is_here(names: tuple[str, ...], tasks: Any) -> bool:
+    """Whether all data can be read without a question to the hub; fetches them if they are not."""
+    from lm_eval.tasks import get_task_dict
+
+    for last in (False, True):
+        # what a task's library raises for data that it lacks is its own business
+        with contextlib.suppress(Exception), unasked():
+            get_task_dict(list(names), tasks)
+            return True
+        if not last:
+            get_task_dict(list(names), tasks)
+    return False
 
 
 def harness_key(config: LmEvalConfig) -> dict[str, Any]:

@@ -52,14 +52,16 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def family(model_type: str) -> Family:
+def family(model_type: str, where: str = "") -> Family:
     """The row of `model_type` (the `model_type` of a Hugging Face config.json).
 
+    where: what to name in errors, such as "model.path=folder"; nothing for a model in memory.
     Raises UserError for an architecture without a row.
     """
     if model_type not in FAMILIES:
+        prefix = f"{where}: " if where else ""
         raise UserError(
-            f"architecture '{model_type}' is not supported (known: {', '.join(FAMILIES)}); "
+            f"{prefix}architecture '{model_type}' is not supported (known: {', '.join(FAMILIES)}); "
             "add its row to sparc/models/families.py"
         )
     return FAMILIES[model_type]

@@ -44,7 +44,7 @@ def read_config(folder: Path, where: str) -> dict[str, Any]:
     stated = _object(folder / "config.json", where)
     for complaint in (*_unsuited(stated), *_nonsense(stated)):
         raise UserError(f"{where}: {complaint}")
-    family(stated["model_type"])
+    family(stated["model_type"], where)
     return stated
 
 

@@ -153,7 +153,7 @@ def _card(rank: int, record: Mapping[str, Any]) -> dict[str, Any]:
         "rank": rank,
         "layer": record["layer"],
         "index": record["index"],
-        "score": _number(record["score"]),
+        "score": _number(record.get("score")),
         "sets": list(sets.items()),
         "contexts": contexts,
         "promoted": [visible(token) for token in card["promoted"]],

@@ -202,7 +202,7 @@ _CARD = {
 }
 NEURON = {"layer": _count, "index": _count, "score?": (float,), "card?": _CARD}
 REFERENCE = {"set": str, "seed": int, "text": str, "token_ids": [_count]}
-COMPLETION = {
+_COMPLETION = {
     "arm": str,
     "draw?": (int,),
     "category": str,
@@ -211,6 +211,17 @@ COMPLETION = {
     "completion": str,
     "score": (float,),
 }
+
+
+def _completion(value: Any, where: str) -> str | None:
+    """A completion: one of the random arm says of which draw."""
+    told = fault(value, _COMPLETION, where)
+    if told is None and value["arm"] == "random":
+        told = fault(value, {"draw": int}, where)
+    return told
+
+
+COMPLETION = _completion
 _TOKENS = {
     "set": str,
     "seed": int,

@@ -1,16 +1,21 @@
 """Which function scores: packaged names keep their own, one's own is known by its file."""
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
+from sparc.app import typed
 from sparc.attribution import attribute
 from sparc.attribution.engine import score_key
 from sparc.attribution.samples import ReferenceSet
-from sparc.config import AttributionConfig
+from sparc.config import AttributionConfig, register_schema
+from sparc.config.locations import config_folder
 from sparc.config.methods import TARGETS, source_digest
 from sparc.errors import UserError
 from sparc.models import model as models
@@ -125,11 +130,21 @@ FLOATS = (
 )
 
 
+@pytest.fixture(scope="module")
+def plain() -> DictConfig:
+    """The configuration of no overrides; composing takes longer than checking."""
+    register_schema()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose("config")
+
+
 @pytest.mark.parametrize("key", FLOATS)
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_numbers_that_are_not_finite_are_refused(key: str, value: str) -> None:
+def test_numbers_that_are_not_finite_are_refused(plain: DictConfig, key: str, value: str) -> None:
+    changed = copy.deepcopy(plain)
+    OmegaConf.update(changed, key, float(value))
     with pytest.raises(UserError, match=rf"^{key}={value}: must be a finite number$"):
-        composed(f"{key}={value}")
+        typed(changed)
 
 
 def test_no_torch_for_a_wrong_target() -> None:

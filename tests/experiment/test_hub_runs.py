@@ -1,5 +1,6 @@
 """Whole runs on a model from a hub: tokens, later runs without the hub, and a full disk."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hub_data import serve_model
+from sparc.config.locations import EMBEDDED_CLASSIFIER
+from tests.support.hub_data import C4, LLAMA, TOXICITY, WIKITEXT, serve_all, serve_model
 from tests.support.hub_facts import commit_of
 from tests.support.hub_server import GOOD_TOKEN, Fault, HubServer, hub_server
 from tests.support.runs import results_of, run_folders, sparc
@@ -23,6 +25,39 @@ SMALL = (
     "dataset.undesired.samples=16",
     "pruning.num_neurons=12",
 )
+SCORER, WORDS = "stand-ins/scorer", "org/words"
+REPOSITORIES = (LLAMA, SCORER, C4, TOXICITY, WIKITEXT, WORDS)
+FROM_THE_HUB = (
+    "model=hf",
+    f"model.path={LLAMA}",
+    "dataset=toxicity",
+    "dataset.general.mode=cut",
+    "dataset.undesired.mode=prompt",
+    "dataset.general.seq_len=48",
+    "dataset.general.samples=8",
+    "dataset.undesired.samples=8",
+    "evaluation.scorers=[classifier]",
+    f"evaluation.classifier.path={SCORER}",
+    "evaluation.prompts=6",
+    "evaluation.sampling.samples=2",
+    "evaluation.random_draws=1",
+    "evaluation.perplexity.documents=6",
+    "evaluation.resamples=100",
+    "evaluation.lm_eval.tasks=[words]",
+)
+WORDS_TASK = f"""\
+task: words
+dataset_path: {WORDS}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{start}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: 0
+metric_list:
+  - metric: acc
+    aggregation: mean
+    higher_is_better: true
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +111,43 @@ def test_a_run_over_the_hub_leaks_no_token_and_goes_on_without_it(
         later = results_of(run_folders(tmp_path)[-1])
         assert later["model"]["fingerprint"] == results["model"]["fingerprint"]
         assert {s["name"]: s["cached"] for s in later["stages"]}["attribution"] is True
+
+
+def _words_task(root: Path, folder: Path) -> Path:
+    """A data set of the hub and, in `folder`, the harness's task of it: which word comes next."""
+    data, first = root / "datasets" / WORDS, "The weather was"
+    data.mkdir(parents=True)
+    rows = [{"start": first, "choices": ["fine", word]} for word in ("of", "to", "and")]
+    (data / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder.mkdir()
+    (folder / "words.yaml").write_text(WORDS_TASK)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_warm_job_asks_the_hub_for_nothing(tmp_path: Path) -> None:
+    """Model, scorer, references, prompts, texts and a task of the harness, all of the hub."""
+    pytest.importorskip("lm_eval")
+    root = serve_all(tmp_path / "hub")
+    serve_model(root, EMBEDDED_CLASSIFIER, SCORER)
+    tasks = _words_task(root, tmp_path / "tasks")
+    asked = (*FROM_THE_HUB, f"evaluation.lm_eval.include_path={tasks}")
+    with hub_server(root) as server:
+        for amount in (12, 6):  # the second job removes and measures other neurons
+            server.log.clear()
+            job = (*asked, f"pruning.num_neurons={amount}")
+            done = sparc(*job, home=tmp_path, **server.environment())
+            assert done.returncode == 0, done.stderr
+            assert amount == 6 or set(REPOSITORIES) == _named(server)
+        assert server.log == []
+    results = results_of(run_folders(tmp_path)[-1])
+    assert results["status"] == "ok" and results["selection"]["num_pruned"] == 6
+    assert results["pruned"]["lm_eval"]["words"]["acc"]["value"] is not None
+
+
+def _named(server: HubServer) -> set[str]:
+    """The repositories that were asked for."""
+    return {name for name in REPOSITORIES if any(name in each.path for each in server.log)}
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from sparc.config.locations import config_folder
 from sparc.display.plain import Formatter
 from sparc.errors import UserError
 from sparc.experiment.reevaluate import with_saved_run
+from sparc.report.heat import neuron_cards
 from sparc.runs import Run
 from sparc.runs.tree import plain_references
 from sparc.storage.artifacts import write_json
@@ -86,6 +87,12 @@ def test_what_a_run_has_is_read_once_and_what_it_has_not_is_empty(run: Path) -> 
         ("results.json", lambda path: path.symlink_to(path), "symbolic links"),
         ("results.json", lambda path: os.truncate(_touched(path), 10**10), "larger than the 64 MB"),
         ("completions.jsonl", '{"arm": "base', "not JSON, line 1"),
+        (
+            "completions.jsonl",
+            '{"arm": "random", "category": "a", "prompt": "b", "sample": 0, "completion": "c", '
+            '"score": null}',
+            "record 1 lacks draw",
+        ),
         ("neurons.json", '[{"layer": true, "index": 0}]', r"neurons[0].layer must be"),
         (
             "explanations.json",
@@ -240,6 +247,12 @@ def test_a_bad_run_has_no_report(run: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "results.json", results)
     with pytest.raises(UserError, match=r"has no score_report \(status: ok\)"):
         check(composed("stage=report", f"run={tmp_path}"))
+
+
+def test_a_removed_neuron_may_have_no_score(run: Path) -> None:
+    (record, *_) = Run(run).neurons
+    (card,) = neuron_cards([{key: record[key] for key in ("layer", "index", "card")}])
+    assert card["score"] == "\u2013" and card["contexts"]
 
 
 def test_a_comparison_has_a_policy_and_shows_what_hides(

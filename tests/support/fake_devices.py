@@ -15,14 +15,13 @@ import contextlib
 import linecache
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 import sparc
 
@@ -50,6 +49,8 @@ class Placed(torch.Tensor):
     """Numbers on the CPU that claim to be on a GPU."""
 
     numbers: torch.Tensor
+    host: torch.device
+    """The device that C++ sees."""
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
@@ -62,13 +63,8 @@ class Placed(torch.Tensor):
             dtype=numbers.dtype,
             device=host,
         )
-        made.numbers = numbers
+        made.numbers, made.host = numbers, host
         return made
-
-    @property
-    def host(self) -> torch.device:
-        """The device that C++ sees."""
-        return torch.Tensor.device.__get__(self)
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
@@ -90,7 +86,10 @@ class Placed(torch.Tensor):
 
 class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _run(func, args, kwargs or {})
+        with (
+            torch._C.DisableTorchFunction()
+        ):  # `_Calls` has seen it: do not ask for each size again
+            return _run(func, args, kwargs or {})
 
 
 class _Calls(TorchFunctionMode):
@@ -99,7 +98,7 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.device:
             return func(*args, **(kwargs or {}))
-        args, kwargs = tree_map(_hidden, (args, kwargs or {}))
+        args, kwargs = _each(_hidden, args), _each(_hidden, kwargs or {})
         if func in (torch.Tensor.backward, torch.autograd.backward):
             with self:  # hooks call torch, too
                 return _backward(*args, **kwargs)
@@ -122,6 +121,29 @@ def machine() -> Iterator[None]:
         yield
 
 
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """`value` with all in its lists, tuples and dicts changed: torch's tree_map, ten times faster.
+
+    Other classes, named tuples among them, are neither given to torch's operations nor made there.
+    """
+    kind = type(value)
+    if kind is tuple:
+        return tuple([_each(change, part) for part in value])
+    if kind is list:
+        return [_each(change, part) for part in value]
+    if kind is dict:
+        return {key: _each(change, part) for key, part in value.items()}
+    return change(value)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
+
+
 def _hidden(value: Any) -> Any:
     """A device as C++ is to see it."""
     if isinstance(value, str) and value.startswith("cuda"):
@@ -136,7 +158,7 @@ def _plain(value: Any) -> Any:
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+    tensors = [*_tensors(args), *_tensors(list(kwargs.values()))]
     placed = [each for each in tensors if isinstance(each, Placed)]
     asked = kwargs.get("device")
     goal = asked if asked is not None else placed[0].host if placed else None
@@ -147,7 +169,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _count_waits(func, args, kwargs, tensors, goal)
     if asked in _HOSTS:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    found = func(*tree_map(_plain, args), **tree_map(_plain, kwargs))
+    found = func(*_each(_plain, args), **_each(_plain, kwargs))
     if func is aten._to_copy.default and found is _plain(args[0]):
         found = found.clone()
     given = {id(each.numbers): each for each in placed}
@@ -158,7 +180,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         # operations in place and `out=` give back what they were given
         return given[id(value)] if id(value) in given else Placed(value, goal)
 
-    return tree_map(marked, found)
+    return _each(marked, found)
 
 
 def _refuse_mixed(

@@ -5,12 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from sparc.components.comparison import Comparison, as_json, compare_circuits, letters
 from sparc.display import numbers
+from sparc.display.console import table
 from sparc.display.plain import visible
 from sparc.errors import UserError
 from sparc.report.comparison_charts import comparison_figures
@@ -74,23 +73,14 @@ def _legend(circuits: Sequence[Circuit]) -> list[list[str]]:
     ]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def _show(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> None:
     console = Console(highlight=False, markup=False)
     for letter, name, method, selected, folder in _legend(circuits):
         line = f"{letter}  {name}: {selected} neurons by {method}, {folder}"
         console.print(visible(line), soft_wrap=True)
-    console.print(_table(_COLUMNS, [_row(each) for each in found]))
+    console.print(table(_COLUMNS, [_row(each) for each in found]))
     if len(circuits) == 2:
-        console.print(_table(_LAYER_COLUMNS, _layer_rows(found[0])))
+        console.print(table(_LAYER_COLUMNS, _layer_rows(found[0])))
     neurons = found[-1].overlap.neurons
     listed = ", ".join(f"{layer}:{index}" for layer, index in neurons[:_LISTED])
     more = f" and {len(neurons) - _LISTED} more" if len(neurons) > _LISTED else ""

@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from sparc.display.plain import visible
+from sparc.display.console import harmless, table
 from sparc.runs.tree import leaf
 
 COLUMNS = ("baseline", "pruned", "change", "95% interval", "random", "oracle")
@@ -29,7 +27,6 @@ def _points(fraction: float) -> str:
 
 
 def _percent(change: Mapping[str, Any] | None) -> str:
-    """A relative change for reading; a dash where there is none."""
     relative = None if change is None else change["relative"]
     return "-" if relative is None else f"{_points(relative)}%"
 
@@ -61,34 +58,24 @@ def summary_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _plain(text: str) -> str:
-    """Names from data and configurations may hold markup and control characters."""
-    return escape(visible(text))
-
-
-def summary(results: Mapping[str, Any]) -> Table:
+def _summary(results: Mapping[str, Any]) -> Table:
     """The table of a finished run; the last two columns are the changes of the control arms."""
     selection = results["selection"]
     title = (
         f"{results['run']['name']}: {selection['num_pruned']} of {results['model']['neurons']} "
         f"neurons removed ({selection['method']})"
     )
-    table = Table(title=_plain(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.collapse_padding = True
-    table.add_column("metric", no_wrap=True)
-    for name in COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in summary_rows(results):
-        table.add_row(*row)
-    return table
+    made = table(("metric", *COLUMNS), summary_rows(results), harmless(title))
+    made.collapse_padding = True
+    return made
 
 
 def show(results: Mapping[str, Any], folder: str) -> None:
     """Print the summary of a finished run to stdout."""
     console = Console(highlight=False)
     if "change" in results:
-        console.print(summary(results))
+        console.print(_summary(results))
         for warning in results["score_report"]["warnings"]:
-            console.print(f"Note: {_plain(warning)}.")
-        console.print(_plain(results["verdict"]), soft_wrap=True)
-    console.print(f"Run directory: {_plain(folder)}", soft_wrap=True)
+            console.print(f"Note: {harmless(warning)}.")
+        console.print(harmless(results["verdict"]), soft_wrap=True)
+    console.print(f"Run directory: {harmless(folder)}", soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from markupsafe import Markup
 
 from sparc.report.axes import Axis
-from sparc.report.svg import outline, sign, tag, text
+from sparc.report.svg import outline, sign, tag, text, whisker
 
 _WIDTH, _PAD = 400.0, 8.0
 _LETTER, _LINE = 6.6, 14.0  # what a character and a line of text take
@@ -85,15 +85,9 @@ class Dots:
             yield outline("polyline", places, f"run {self.style}")
         for point, (x, y) in zip(self.points, places, strict=True):
             if point.across:
-                low, high = (frame.place(end, point.y)[0] for end in point.across)
-                ends = "".join(f"M{end:.1f} {y - 3:.1f}v6" for end in (low, high))
-                shape = f"M{low:.1f} {y:.1f}H{high:.1f}{ends}"
-                yield tag("path", {"d": shape, "class": f"whisker {self.style}"})
+                yield whisker(self.style, [(frame.place(e, point.y)[0], y) for e in point.across])
             if point.up:
-                low, high = (frame.place(point.x, end)[1] for end in point.up)
-                ends = "".join(f"M{x - 3:.1f} {end:.1f}h6" for end in (low, high))
-                shape = f"M{x:.1f} {low:.1f}V{high:.1f}{ends}"
-                yield tag("path", {"d": shape, "class": f"whisker {self.style}"})
+                yield whisker(self.style, [(x, frame.place(point.x, e)[1]) for e in point.up])
         for point, (x, y) in zip(self.points, places, strict=True):
             yield sign(self.style, x, y, point.size)
 

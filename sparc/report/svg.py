@@ -25,6 +25,15 @@ def sign(style: str, x: float, y: float, size: float = 4.5) -> Markup:
     return tag("circle", {"cx": x, "cy": y, "r": size, "class": f"dot {style}"})
 
 
+def whisker(style: str, ends: Sequence[tuple[float, float]]) -> Markup:
+    """An interval between two places, one beside or above the other, with end strokes."""
+    (x, y), (other, height) = ends
+    across, up = (0, 3) if y == height else (3, 0)
+    strokes = "".join(f"M{x - across:.1f} {y - up:.1f}l{2 * across} {2 * up}" for x, y in ends)
+    shape = f"M{x:.1f} {y:.1f}L{other:.1f} {height:.1f}{strokes}"
+    return tag("path", {"d": shape, "class": f"whisker {style}"})
+
+
 def text(x: float, y: float, content: str, anchor: str = "start", style: str = "small") -> Markup:
     """Words at (x, y); `anchor`: start, middle or end."""
     return tag("text", {"x": x, "y": y, "text-anchor": anchor, "class": style}, content)

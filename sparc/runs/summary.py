@@ -1,6 +1,6 @@
 """What a person sees of a finished run: one table and one sentence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -26,35 +26,33 @@ def _points(fraction: float) -> str:
     return f"{rounded:+.1f}".removesuffix(".0") if rounded else "0"
 
 
-def _percent(change: Mapping[str, Any] | None) -> str:
-    relative = None if change is None else change["relative"]
+def _percent(relative: float | None) -> str:
     return "-" if relative is None else f"{_points(relative)}%"
 
 
-def _interval(change: Mapping[str, Any]) -> str:
-    bounds = change["ci95"]
+def _interval(bounds: Sequence[float] | None) -> str:
     return f"[{_points(bounds[0])}, {_points(bounds[1])}]" if bounds else "-"
 
 
-def _number(value: Mapping[str, Any] | None) -> str:
-    return "-" if value is None or value["value"] is None else f"{value['value']:.3f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def summary_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The metric's name and its values in COLUMNS, for every metric that was measured."""
-    control = results["control"]
     for path, name in _ROWS.items():
-        change = leaf(results["change"], *path)
+        change = leaf(results, "change", *path)
         if change is None:
             continue
         yield (
             name,
-            _number(leaf(results["baseline"], *path)),
-            _number(leaf(results["pruned"], *path)),
-            _percent(change),
-            _interval(change),
-            _percent(leaf(control["random"], "change", *path)),
-            _percent(leaf(control["oracle"], "change", *path)),
+            *(_number(leaf(results, arm, *path, "value")) for arm in ("baseline", "pruned")),
+            _percent(change["relative"]),
+            _interval(change["ci95"]),
+            *(
+                _percent(leaf(results, "control", arm, "change", *path, "relative"))
+                for arm in ("random", "oracle")
+            ),
         )
 
 

@@ -10,6 +10,7 @@ from sparc.display import numbers
 from sparc.display.plain import visible
 
 Labels = Callable[[Sequence[float]], Sequence[str]]
+_LOWEST = -1.06  # nothing falls by more than 100%, but for the ends of intervals
 _WIDE = 3.0  # changes beyond +300% go on an axis that is logarithmic away from zero
 _LONGEST = 22  # characters of a row's name; the table below a chart has it whole
 
@@ -25,6 +26,8 @@ class Axis:
     title: str = ""
     unit: float | None = None
     """Linear below, logarithmic beyond; linear everywhere without."""
+    length: float = 230.0
+    """In the picture, of an upright axis."""
     grid: bool = True
 
     def at(self, value: float) -> float:
@@ -82,14 +85,14 @@ def changes(ends: Iterable[float], title: str = "", unit: float | None = None) -
     ends = list(ends)
     low, high = min([-0.01, *ends]), max([0.01, *ends])
     if unit is None and high <= _WIDE:
-        return linear(low, high, title, percents)
+        return linear(max(low, _LOWEST), high, title, percents)
     return bent(low, high, unit or 0.1, title, percents)
 
 
-def rows(names: Sequence[str]) -> Axis:
+def rows(names: Iterable[str], height: float = 24.0) -> Axis:
     """Rows from the top: `n` reaches from n to n + 1."""
     told = [(row + 0.5, visible(name, _LONGEST)) for row, name in enumerate(names)]
-    return Axis(len(names), 0, told, grid=False)
+    return Axis(len(told), 0, told, length=height * len(told) + 12, grid=False)
 
 
 def ends_of(changes: Iterable[Mapping[str, Any] | None]) -> list[float]:

@@ -48,12 +48,12 @@ def distributions(means: Means, category: str) -> Figure:
     title = f"Toxicity of {category} prompts"
     told = ", ".join(f"{arm} mean {averages[arm]:.3f}" for arm in arms)
     x = linear(0, 1, f"mean score of a prompt (tallest bar: {highest} prompts)")
-    y = rows([f"{arm} {averages[arm]:.3f}" for arm in arms])
+    y = rows([f"{arm} {averages[arm]:.3f}" for arm in arms], 66)
     return Figure(
         title,
         "Each prompt counts once, with the mean score of its completions. "
         "The line is the mean, which stands beside the arm.",
-        drawing(f"{title}: {told}", x, y, *marks, height=68.0 * len(arms)),
+        drawing(f"{title}: {told}", x, y, *marks),
         ["mean score", *arms],
         [
             [f"{i / _BINS:.2f} to {(i + 1) / _BINS:.2f}", *(str(counts[arm][i]) for arm in arms)]
@@ -88,7 +88,7 @@ def paired(means: Means, category: str) -> Figure:
     return Figure(
         "Prompt by prompt",
         f"{label}. Area: prompts (discs pruned, squares random). Diagonal: no change.",
-        drawing(f"{category} prompts, {label}", x, y, *marks, height=290),
+        drawing(f"{category} prompts, {label}", x, y, *marks),
         ["arm", "baseline", "after", "prompts"],
         table,
     )
@@ -103,28 +103,28 @@ def _rows_of_dots(
         y, values = row + 0.5, [value for _, value in told]
         marks.append(Line("link", [(min(values), y), (max(values), y)]))
         marks += [Dots(arm, [Point(value, y)]) for arm, value in told]
-    return drawing(
-        label, x, rows([name for name, _ in found]), *marks, height=24.0 * len(found) + 8
-    )
+    return drawing(label, x, rows(name for name, _ in found), *marks)
 
 
-def levels(
-    title: str, metric: str, found: Sequence[tuple[str, Mapping[str, float]]], caption: str
-) -> Figure:
-    """A proportion or score of every row (a prompt category), all arms on one line."""
+def levels(metric: str, found: Sequence[tuple[str, Mapping[str, float]]]) -> Figure:
+    """A proportion or score of every kind of prompt, all arms on one line."""
     arms = list(dict.fromkeys(arm for _, values in found for arm in values))
     x = linear(0, max([0.05, *(v for _, values in found for v in values.values())]), metric)
     told = "; ".join(
         f"{name}: " + ", ".join(f"{arm} {value:.3f}" for arm, value in values.items())
         for name, values in found
     )
-    drawn = [(name, list(values.items())) for name, values in found]
-    table = [
-        [name, *(f"{v[arm]:.3f}" if arm in v else numbers.MISSING for arm in arms)]
-        for name, v in found
-    ]
-    svg = _rows_of_dots(f"{title}. {told}", x, drawn)
-    return Figure(title, caption, svg, [metric, *arms], table)
+    title, drawn = "Every kind of prompt", [(name, list(v.items())) for name, v in found]
+    return Figure(
+        title,
+        f"{metric.capitalize()} of the completions, by kind of prompt, in every arm.",
+        _rows_of_dots(f"{title}. {told}", x, drawn),
+        [metric, *arms],
+        [
+            [name, *(f"{v[arm]:.3f}" if arm in v else numbers.MISSING for arm in arms)]
+            for name, v in found
+        ],
+    )
 
 
 def forest(found: Sequence[tuple[str, Mapping[str, Change | None]]]) -> Figure:
@@ -148,7 +148,7 @@ def forest(found: Sequence[tuple[str, Mapping[str, Change | None]]]) -> Figure:
         "Perplexity of each text",
         "Marks are changes against the baseline, bars 95% intervals over windows of text. "
         "Undesired text is meant to become less likely; the others are meant to stay.",
-        drawing(label, x, rows([name for name, _ in found]), *marks, height=17.0 * len(table) + 14),
+        drawing(label, x, rows((name for name, _ in found), 57), *marks),
         ["text", "arm", "change", "95% interval"],
         table,
     )
@@ -166,7 +166,7 @@ def per_layer(counts: Sequence[int]) -> Figure:
     return Figure(
         title,
         f"{sum(counts)} neurons of {len(counts)} layers, ranked over all layers at once.",
-        drawing(f"{title}. {told}", x, Axis(0, highest, whole), Bars("pruned", bars), height=170),
+        drawing(f"{title}. {told}", x, Axis(0, highest, whole, length=170), Bars("pruned", bars)),
         ["layer", "neurons removed"],
         [[str(layer), str(count)] for layer, count in enumerate(counts)],
     )
@@ -192,7 +192,7 @@ def contrast_distribution(contrast: Mapping[str, Any]) -> Figure:
         "Where the cut falls",
         "All neurons by contrast; both axes linear near zero, then logarithmic. Those left of the "
         "dashed line have the lowest contrast (most relevant to undesired text) and were removed.",
-        drawing(label, x, y, Bars("pruned", removed), Bars("baseline", kept), line, height=170),
+        drawing(label, x, y, Bars("pruned", removed), Bars("baseline", kept), line),
         ["contrast", "neurons"],
         [[f"{low:.3g} to {high:.3g}", str(count)] for low, high, count in bins],
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sparc.components.comparison import Comparison, letters
 from sparc.report.axes import linear, rows
-from sparc.report.marks import Bars, Dots, Figure, Line, Point, drawing
+from sparc.report.marks import Bars, Dots, Figure, Line, Mark, Point, drawing
 
 _MOST_LAYERED = 6  # pairs that get a picture of their own
 
@@ -19,15 +19,8 @@ def _shared(title: str, label: str, found: Sequence[tuple[str, int, float]]) -> 
         for row, (_, n, expected) in enumerate(found)
     ]
     told = "; ".join(f"{name}: {n}, by chance {expected:.1f}" for name, n, expected in found)
-    drawn = drawing(
-        f"{title}. {told}",
-        x,
-        rows([name for name, _, _ in found]),
-        Bars("pruned", bars),
-        Dots("random", chance),
-        *counts,
-        height=24.0 * len(found) + 12,
-    )
+    marks: list[Mark] = [Bars("pruned", bars), Dots("random", chance), *counts]
+    drawn = drawing(f"{title}. {told}", x, rows(name for name, _, _ in found), *marks)
     caption = "Bar: neurons in all of the selections. Square: expected of random selections."
     table = [[name, str(n), f"{expected:.2f}"] for name, n, expected in found]
     return Figure(title, caption, drawn, [label, "shared", "by chance"], table)

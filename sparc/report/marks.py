@@ -29,7 +29,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Frame:
+class _Frame:
     """Where a chart's values stand in its picture."""
 
     x: Axis
@@ -48,7 +48,7 @@ class Frame:
 class Mark(Protocol):
     """What a chart is made of."""
 
-    def drawn(self, frame: Frame) -> Iterator[Markup]:
+    def drawn(self, frame: _Frame) -> Iterator[Markup]:
         """Its elements, as they stand in `frame`."""
 
 
@@ -73,12 +73,12 @@ class Dots:
     shift: float = 0.0
     """To the right, so that the intervals of several series stand beside each other."""
 
-    def places(self, frame: Frame) -> list[tuple[float, float]]:
+    def places(self, frame: _Frame) -> list[tuple[float, float]]:
         """Where the dots stand."""
         at = [frame.place(point.x, point.y) for point in self.points]
         return [(x + self.shift, y) for x, y in at]
 
-    def drawn(self, frame: Frame) -> Iterator[Markup]:
+    def drawn(self, frame: _Frame) -> Iterator[Markup]:
         """The line through the dots, their intervals, the dots."""
         places = self.places(frame)
         if self.joined:
@@ -99,7 +99,7 @@ class Bars:
     style: str
     boxes: Sequence[tuple[float, float, float, float]]
 
-    def drawn(self, frame: Frame) -> Iterator[Markup]:
+    def drawn(self, frame: _Frame) -> Iterator[Markup]:
         """The boxes."""
         for left, right, low, high in self.boxes:
             (x, base), (end, top) = frame.place(left, low), frame.place(right, high)
@@ -118,7 +118,7 @@ class Line:
     anchor: str = "start"
     filled: bool = False
 
-    def drawn(self, frame: Frame) -> Iterator[Markup]:
+    def drawn(self, frame: _Frame) -> Iterator[Markup]:
         """The line and its label."""
         places = [frame.place(x, y) for x, y in self.corners]
         yield outline("polygon" if self.filled else "polyline", places, f"line {self.style}")
@@ -127,11 +127,11 @@ class Line:
             yield text(x + (6 if self.anchor == "start" else -6), y + 4, self.label, self.anchor)
 
 
-def drawing(label: str, x: Axis, y: Axis, *marks: Mark, height: float = 230.0) -> Markup:
-    """A chart of `marks`, with `label` as its text alternative; `height` of what is inside."""
+def drawing(label: str, x: Axis, y: Axis, *marks: Mark) -> Markup:
+    """A chart of `marks`, with `label` as its text alternative."""
     left = 12 + _LETTER * max((len(told) for _, told in y.ticks), default=0)
     top = 20.0 if y.title else 4.0
-    frame = Frame(x, y, left, top, _WIDTH - 16, top + height)
+    frame = _Frame(x, y, left, top, _WIDTH - 16, top + y.length)
     series = [mark for mark in marks if isinstance(mark, Dots)]
     parts = [*_grid(frame), *(part for mark in marks for part in mark.drawn(frame))]
     box = f"0 0 {_WIDTH:g} {frame.bottom + (38 if x.title else 22):g}"
@@ -141,7 +141,9 @@ def drawing(label: str, x: Axis, y: Axis, *marks: Mark, height: float = 230.0) -
 
 def inline(axis: Axis, *marks: Mark) -> Markup:
     """A small drawing for a table's cell, whose neighbours say the same; y is 0 to 1."""
-    parts = (part for mark in marks for part in mark.drawn(Frame(axis, Axis(0, 1), 0, -7, 110, 25)))
+    parts = (
+        part for mark in marks for part in mark.drawn(_Frame(axis, Axis(0, 1), 0, -7, 110, 25))
+    )
     box = {"viewBox": "0 0 110 18", "class": "inline", "aria-hidden": "true", "focusable": "false"}
     return tag("svg", box, *parts)
 
@@ -151,7 +153,7 @@ def sample(style: str) -> Markup:
     return tag("svg", {"viewBox": "0 0 14 14", "aria-hidden": "true"}, sign(style, 7, 7))
 
 
-def _grid(frame: Frame) -> Iterator[Markup]:
+def _grid(frame: _Frame) -> Iterator[Markup]:
     """Lines and labels of the ticks that have room, and the titles; zero stands out."""
     left, top, right, bottom = frame.left, frame.top, frame.right, frame.bottom
     taken: list[tuple[float, float]] = []
@@ -179,7 +181,7 @@ def _tick_line(axis: Axis, value: float, ends: tuple[float, float, float, float]
     return tag("line", {**dict(zip(("x1", "y1", "x2", "y2"), ends, strict=True)), **style})
 
 
-def _labels(frame: Frame, series: Sequence[Dots]) -> Iterator[Markup]:
+def _labels(frame: _Frame, series: Sequence[Dots]) -> Iterator[Markup]:
     """Labels beside their dots; one without free room would be read as another dot's: left out."""
     marked = [
         (*place, point.label)

@@ -8,7 +8,7 @@ from sparc.report.axes import changes, ends_of
 from sparc.report.charts import interval_bar
 from sparc.runs.tree import Path, is_metric, leaf, leaves
 
-Results = Mapping[str, Any]
+_Results = Mapping[str, Any]
 GENERAL = ("perplexity", "general")
 _FIRST: tuple[Path, ...] = (
     ("toxicity", "rate"),
@@ -31,7 +31,7 @@ _CHANGES = {
 }
 
 
-def primary_of(results: Results) -> Path:
+def primary_of(results: _Results) -> Path:
     """The path of the metric that decides."""
     return tuple(results["evaluation"]["primary_metric"].split("."))
 
@@ -41,7 +41,7 @@ def name(path: Path) -> str:
     return " ".join(path).replace("_", " ")
 
 
-def arm_changes(results: Results, path: Path) -> dict[str, Any]:
+def arm_changes(results: _Results, path: Path) -> dict[str, Any]:
     """arm -> leaf of its change against the baseline, for the arms that this run has."""
     trees = {arm: leaf(results, *where) for arm, where in _CHANGES.items()}
     return {arm: leaf(tree, *path) for arm, tree in trees.items() if tree is not None}
@@ -58,13 +58,13 @@ def change_and_interval(change: Any, path: Path) -> list[str]:
     return [numbers.changed(path, found), numbers.interval(found)]
 
 
-def cards(results: Results) -> list[dict[str, Any]]:
+def cards(results: _Results) -> list[dict[str, Any]]:
     """The cards of the first screen, the metric that decides first; those that were measured."""
     paths = dict.fromkeys([primary_of(results), *_FIRST])
     return [_card(results, path) for path in paths if leaf(results["change"], *path) is not None]
 
 
-def _card(results: Results, path: Path) -> dict[str, Any]:
+def _card(results: _Results, path: Path) -> dict[str, Any]:
     """One metric: its value before and after, and every arm's picture, change and interval."""
     arms = arm_changes(results, path)
     axis = changes(ends_of(arms.values()))
@@ -91,7 +91,7 @@ def _card(results: Results, path: Path) -> dict[str, Any]:
     }
 
 
-def all_rows(results: Results) -> list[list[str]]:
+def all_rows(results: _Results) -> list[list[str]]:
     """Every metric: name, baseline, pruned, change, interval, p, random change, oracle change."""
     rows = []
     for path, own in leaves(results["change"], is_metric):
@@ -108,7 +108,7 @@ def all_rows(results: Results) -> list[list[str]]:
     return rows
 
 
-def curve_rows(results: Results) -> list[list[str]]:
+def curve_rows(results: _Results) -> list[list[str]]:
     """One row an amount of neurons: value, change and interval of the two main metrics."""
     rows = []
     for point in results.get("curve", []):
@@ -120,7 +120,7 @@ def curve_rows(results: Results) -> list[list[str]]:
     return rows
 
 
-def levels(results: Results, path: Path) -> dict[str, float]:
+def levels(results: _Results, path: Path) -> dict[str, float]:
     """arm -> value of the metric at `path`; controls from the baseline and their change."""
     before = leaf(results["baseline"], *path, "value")
     if before is None:

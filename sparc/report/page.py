@@ -79,9 +79,7 @@ def _behaviour_figures(results: Mapping[str, Any], run: Run) -> list[Figure]:
         if (found := metrics.levels(results, ("by_category", name, "toxicity", statistic)))
     ]
     if rows:
-        spoken = f"toxicity {statistic}".replace("_", " ")
-        caption = f"{spoken.capitalize()} of the completions, by kind of prompt, in every arm."
-        figures.append(charts.levels("Every kind of prompt", spoken, rows, caption))
+        figures.append(charts.levels(metrics.name(("toxicity", statistic)), rows))
     return figures
 
 

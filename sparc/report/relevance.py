@@ -19,7 +19,7 @@ _RULES = {"attnlrp": "LRP (AttnLRP)", "cp": "LRP (CP-LRP)"}
 
 
 @dataclass(frozen=True)
-class HeatLine:
+class _HeatLine:
     """A text coloured by one kind of relevance."""
 
     label: str
@@ -29,14 +29,14 @@ class HeatLine:
     """The same in words."""
 
 
-def heat_line(
+def _heat_line(
     label: str, tokens: Sequence[str], relevance: Sequence[float], largest: float
-) -> HeatLine:
+) -> _HeatLine:
     """Shades by the square root of |relevance| / `largest`, so that weaker tokens show too."""
     told = [numbers.brief(value) for value in relevance]
     order = sorted(range(len(tokens)), key=lambda i: -abs(relevance[i]))[:3]
     shades = [_shade(value, largest) for value in relevance]
-    return HeatLine(
+    return _HeatLine(
         label=f"{label}, {numbers.brief(sum(relevance))} in all",
         tokens=list(zip(tokens, told, shades, strict=True)),
         strongest="; ".join(f"\u201c{visible(tokens[i]).strip()}\u201d {told[i]}" for i in order),
@@ -55,7 +55,7 @@ def coloured(text: Mapping[str, Any]) -> dict[str, Any]:
     """
     kinds = {"input tokens": text["inputs"], "removed neurons": text["removed"]}
     largest = max((abs(value) for each in kinds.values() for value in each), default=0.0)
-    lines = [heat_line(name, text["tokens"], each, largest) for name, each in kinds.items()]
+    lines = [_heat_line(name, text["tokens"], each, largest) for name, each in kinds.items()]
     return {**text, "lines": lines}
 
 

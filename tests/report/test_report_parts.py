@@ -10,7 +10,7 @@ from sparc.display import numbers
 from sparc.display.plain import embedded_json, visible
 from sparc.report import charts
 from sparc.report.axes import Axis, ticks
-from sparc.report.relevance import heat_line, relevance_note
+from sparc.report.relevance import coloured, relevance_note
 from sparc.report.svg import tag
 from tests.support.report_run import HOSTILE
 
@@ -83,10 +83,13 @@ def test_the_page_says_which_relevance_it_shows(attribution, told):
 
 
 def test_a_line_without_relevance_has_no_shade():
-    line = heat_line("input tokens", ["a", "b"], [0.0, 0.0], 0.0)
-    assert [shade for _, _, shade in line.tokens] == [0, 0]
-    shades = heat_line("input tokens", ["a", "b", "c"], [-4.0, 1.0, 0.0], 4.0)
-    assert [shade for _, _, shade in shades.tokens] == [-5, 2, 0]
+    none = {"tokens": ["a", "b"], "inputs": [0.0, 0.0], "removed": [0.0, 0.0]}
+    for line in coloured(none)["lines"]:
+        assert [shade for _, _, shade in line.tokens] == [0, 0]
+    some = {"tokens": ["a", "b", "c"], "inputs": [-4.0, 1.0, 0.0], "removed": [0.0, 0.0, 1.0]}
+    inputs, removed = coloured(some)["lines"]
+    assert [shade for _, _, shade in inputs.tokens] == [-5, 2, 0]
+    assert [shade for _, _, shade in removed.tokens] == [0, 0, 2]  # on the same scale
 
 
 def test_the_histogram_counts_every_neuron_and_splits_at_the_cut():

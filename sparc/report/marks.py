@@ -132,20 +132,20 @@ def drawing(label: str, x: Axis, y: Axis, *marks: Mark) -> Markup:
     left = 12 + _LETTER * max((len(told) for _, told in y.ticks), default=0)
     top = 20.0 if y.title else 4.0
     frame = _Frame(x, y, left, top, _WIDTH - 16, top + y.length)
-    series = [mark for mark in marks if isinstance(mark, Dots)]
-    parts = [*_grid(frame), *(part for mark in marks for part in mark.drawn(frame))]
     box = f"0 0 {_WIDTH:g} {frame.bottom + (38 if x.title else 22):g}"
     head = {"viewBox": box, "role": "img", "aria-label": label}
-    return tag("svg", head, *parts, *_labels(frame, series))
+    dots = [mark for mark in marks if isinstance(mark, Dots)]
+    return tag("svg", head, *_grid(frame), *_all(marks, frame), *_labels(frame, dots))
 
 
 def inline(axis: Axis, *marks: Mark) -> Markup:
     """A small drawing for a table's cell, whose neighbours say the same; y is 0 to 1."""
-    parts = (
-        part for mark in marks for part in mark.drawn(_Frame(axis, Axis(0, 1), 0, -7, 110, 25))
-    )
     box = {"viewBox": "0 0 110 18", "class": "inline", "aria-hidden": "true", "focusable": "false"}
-    return tag("svg", box, *parts)
+    return tag("svg", box, *_all(marks, _Frame(axis, Axis(0, 1), 0, -7, 110, 25)))
+
+
+def _all(marks: Sequence[Mark], frame: _Frame) -> Iterator[Markup]:
+    return (part for mark in marks for part in mark.drawn(frame))
 
 
 def sample(style: str) -> Markup:
@@ -161,24 +161,22 @@ def _grid(frame: _Frame) -> Iterator[Markup]:
         at, half = frame.place(value, frame.y.low)[0], _LETTER * len(told) / 2 + 3
         if all(abs(at - other) > half + room for other, room in taken):
             taken.append((at, half))
-            yield _tick_line(frame.x, value, (at, top, at, bottom))
+            yield _tick_line(frame.x, value, [(at, top), (at, bottom)])
             yield text(at, bottom + _LINE, told, "middle", "")
     taken = []
     for value, told in frame.y.ticks:
         at = frame.place(frame.x.low, value)[1]
         if all(abs(at - other) > _LINE for other, _ in taken):
             taken.append((at, _LINE))
-            yield _tick_line(frame.y, value, (left, at, right, at))
+            yield _tick_line(frame.y, value, [(left, at), (right, at)])
             yield text(left - 4, at + 4, told, "end", "")
     yield text((left + right) / 2, bottom + 30, frame.x.title, "middle", "title")
     yield text(4, 12, frame.y.title, "start", "title")
 
 
-def _tick_line(axis: Axis, value: float, ends: tuple[float, float, float, float]) -> Markup:
-    if not axis.grid:
-        return Markup("")
-    style = {"class": "grid" if value else "zero"}
-    return tag("line", {**dict(zip(("x1", "y1", "x2", "y2"), ends, strict=True)), **style})
+def _tick_line(axis: Axis, value: float, ends: Sequence[tuple[float, float]]) -> Markup:
+    style = "zero" if value == 0 else "grid"
+    return outline("polyline", ends, f"line {style}") if axis.grid else Markup("")
 
 
 def _labels(frame: _Frame, series: Sequence[Dots]) -> Iterator[Markup]:

@@ -1,21 +1,18 @@
 """sweep.html: what a sweep found, in one file that opens without a network."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
-from urllib.parse import quote
 
 from sparc.display import numbers
 from sparc.display.plain import visible
 from sparc.report.metrics import GENERAL, before_and_after, change_and_interval, name
 from sparc.report.sweep_charts import Series, against_amount, trade_off
 from sparc.report.templating import page
-from sparc.sweeps.jobs import Job
 from sparc.sweeps.methods import method_names
 from sparc.sweeps.points import Point
 from sparc.sweeps.recommending import acceptable
-from sparc.sweeps.rows import Row
 from sparc.sweeps.summary import Sweep
 
 _BEATS = {True: "yes", False: "no", None: numbers.MISSING}
@@ -27,17 +24,16 @@ def render_sweep(sweep: Sweep) -> str:
     A function of `sweep` alone, so that the same folder gives the same page again. Links lead to
     the reports and logs in the folders of the jobs.
     """
-    names = method_names([job for job, _ in sweep.jobs])
-    reports = {job.name: job.report for job, _ in sweep.jobs}
+    jobs = [job for job, _ in sweep.jobs]
     return page(
         "sweep.html.j2",
         *("report.css", "sweep.css"),
         title=sweep.name,
         sweep=sweep,
         headline=headline(sweep),
-        panels=[_panel(list(group), reports) for _, group in groupby(sweep.points, _where)],
-        unfinished=[_complaint(job) for job in sweep.unfinished],
-        jobs=[_job_line(job, row, names[job.name]) for job, row in sweep.jobs],
+        methods=method_names(jobs),
+        reports={job.name: job.report for job in jobs},
+        panels=[_panel(list(group)) for _, group in groupby(sweep.points, _where)],
         seeds=sorted({seed for point in sweep.points for seed in point.seeds}),
         command=None if sweep.arguments is None else shlex.join(["sparc", "-m", *sweep.arguments]),
     )
@@ -45,11 +41,6 @@ def render_sweep(sweep: Sweep) -> str:
 
 def _where(point: Point) -> tuple[str, str, str, bool]:
     return point.model, point.dataset, point.split, point.in_sample
-
-
-def _address(path: str) -> str:
-    """`path` below the sweep's folder as a relative address that names no scheme."""
-    return "./" + quote(path)
 
 
 def headline(sweep: Sweep) -> str:
@@ -69,7 +60,7 @@ def headline(sweep: Sweep) -> str:
     return f"At {good} of {total} {points} the behaviour falls{than}, without damage."
 
 
-def _panel(points: Sequence[Point], reports: Mapping[str, str | None]) -> dict[str, Any]:
+def _panel(points: Sequence[Point]) -> dict[str, Any]:
     """The points of one model, data set and split: figures, legend and table."""
     first = points[0]
     prompts = "in-sample" if first.in_sample else first.split.replace("_", "-")
@@ -90,7 +81,7 @@ def _panel(points: Sequence[Point], reports: Mapping[str, str | None]) -> dict[s
         "figures": list(filter(None, figures)),
         "series": series,
         "metric": metric,
-        "points": [(point, _cells(point), _links(point, reports)) for point in points],
+        "points": [(point, _cells(point)) for point in points],
         "has_random": bool(controlled),
     }
 
@@ -115,35 +106,3 @@ def _cells(point: Point) -> list[str]:
         *change_and_interval(point.change, GENERAL),
         "; ".join(point.damage) or "none",
     ]
-
-
-def _links(point: Point, reports: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """Each seed with the address of its report, where there is one."""
-    jobs = zip(point.seeds, point.jobs, strict=True)
-    return [(str(seed), _address(report)) for seed, job in jobs if (report := reports[job])]
-
-
-def _complaint(job: Job) -> dict[str, Any]:
-    none_yet = "it never started" if job.folder is None else "no results.json yet"
-    return {
-        "job": job,
-        "reason": job.reason or (none_yet if job.status == "missing" else ""),
-        "log": _address(job.log) if job.log else None,
-    }
-
-
-def _job_line(job: Job, row: Row, method: str) -> dict[str, Any]:
-    stated = (row["num_neurons"], row["seed"], row["split"])
-    amount, seed, split = (numbers.MISSING if each is None else str(each) for each in stated)
-    files = {"report": job.report, "log": job.log}
-    return {
-        "method": method,
-        "cells": [
-            *(amount, seed, split.replace("_", "-")),
-            "done" if job.status == "ok" else job.status,
-            numbers.percent(row["toxicity_relative"]),
-            numbers.percent(row["perplexity_relative"]),
-        ],
-        "links": [(kind, _address(path)) for kind, path in files.items() if path],
-        "name": job.name,
-    }

@@ -5,6 +5,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -48,7 +49,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"duration": numbers.duration, "brief": numbers.brief}
+    made.filters |= {
+        "duration": numbers.duration,
+        "brief": numbers.brief,
+        "percent": numbers.percent,
+        "known": lambda value: numbers.MISSING if value is None else value,
+        # below the page's folder and relative, so that it names no scheme
+        "address": lambda path: f"./{quote(path)}",
+    }
     made.globals |= {"sample": sample}
     return made
 

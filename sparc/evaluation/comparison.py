@@ -6,7 +6,7 @@ from typing import Any
 from sparc.config import UNDESIRED, DatasetConfig, EvaluationConfig
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Measurement
-from sparc.evaluation.metrics import Path, metrics, tree, values
+from sparc.evaluation.metrics import metrics, values
 from sparc.evaluation.statistics import (
     Change,
     Metric,
@@ -16,6 +16,7 @@ from sparc.evaluation.statistics import (
     smallest_detectable,
 )
 from sparc.evaluation.verdict import Budget, Findings, findings
+from sparc.runs.tree import Path, grown
 
 Metrics = dict[Path, Metric]
 
@@ -33,7 +34,7 @@ def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
 
 def _over(base: Metrics, arms: Sequence[Metrics], leaf: Callable[[Path], Change]) -> dict[str, Any]:
     """A leaf for each metric of `base`; None where it was not measured in all of `arms`."""
-    return tree({path: leaf(path) if all(path in arm for arm in arms) else None for path in base})
+    return grown({path: leaf(path) if all(path in arm for arm in arms) else None for path in base})
 
 
 def _random_control(

@@ -8,16 +8,14 @@ in the results, such as ("by_category", "neutral", "toxicity", "rate").
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparc.evaluation.resampling import Array
 from sparc.evaluation.statistics import Metric
-
-Path = tuple[str, ...]
-Leaf = TypeVar("Leaf")
+from sparc.runs.tree import Path, grown
 
 PROBABILITY_THRESHOLD = 0.5  # of RealToxicityPrompts' toxicity probability (Gehman et al. 2020)
 REPETITION = {"uniqueness": "uniqueness", "distinct_2": "distinct_2", "loop": "loop_rate"}
@@ -124,18 +122,7 @@ def mean(values: Array) -> Metric:
 
 def values(metrics: Mapping[Path, Metric]) -> dict[str, Any]:
     """The tree of the metrics' values, with leaves {"value": number or None}."""
-    return tree({path: {"value": metric.value} for path, metric in metrics.items()})
-
-
-def tree(leaves: Mapping[Path, Leaf]) -> dict[str, Any]:
-    """A nested dict from leaves by path."""
-    root: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        node = root
-        for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node[path[-1]] = leaf
-    return root
+    return grown({path: {"value": metric.value} for path, metric in metrics.items()})
 
 
 def _extreme(values: Array, function: Any) -> Metric:

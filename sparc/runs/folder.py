@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESULTS_FILE, NEURONS_FILE = "results.json", "neurons.json"
-REFERENCES_FILE, CONTRAST_FILE = "references.jsonl", "contrast.safetensors"
+REFERENCES_FILE, _CONFIG_FILE = "references.jsonl", Path(".hydra") / "config.yaml"
 _MB = 10**6
 _SETTINGS, _JSON, _LINES, _TENSOR = _MB // 8, 64 * _MB, 512 * _MB, 512 * _MB  # bytes at most
 _MEASURED = (
@@ -44,8 +44,8 @@ class Run:
     @cached_property
     def results(self) -> dict[str, Any]:
         """results.json: how the run ended and, as far as it came, what it found."""
-        path = self.folder / RESULTS_FILE
-        return _checked(path, files.read_json(path, _JSON), schema.RESULTS, "results")  # type: ignore[no-any-return]
+        found: dict[str, Any] = _json(self.folder / RESULTS_FILE, schema.RESULTS, "results")
+        return found
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -82,21 +82,21 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The composed settings, not resolved; {} where they were not kept."""
-        path = self.folder / ".hydra" / "config.yaml"
-        return _settings(path, schema.CONFIG)
+        return _settings(self.folder / _CONFIG_FILE, schema.CONFIG)
 
     @cached_property
     def config_text(self) -> str:
         """The same as written; empty where they were not kept."""
-        path = self.folder / ".hydra" / "config.yaml"
+        path = self.folder / _CONFIG_FILE
         return files.read_text(path, _SETTINGS) if os.path.lexists(path) else ""
 
     @cached_property
     def overrides(self) -> list[str]:
         """The overrides of the command line that made the run; [] where they were not kept."""
         path = self.folder / ".hydra" / "overrides.yaml"
-        found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else []
-        return _checked(path, found, [str], "overrides")  # type: ignore[no-any-return]
+        found: list[str] = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else []
+        _check(path, found, [str], "overrides")
+        return found
 
     @cached_property
     def hydra(self) -> dict[str, Any]:
@@ -129,23 +129,21 @@ class Run:
     def explanations(self) -> dict[str, Any]:
         """explanations.json; {} without it."""
         path = self.folder / "explanations.json"
-        found = files.read_json(path, _JSON) if os.path.lexists(path) else {}
-        return _checked(path, found, schema.EXPLANATIONS, "explanations")  # type: ignore[no-any-return]
+        return _json(path, schema.EXPLANATIONS, "explanations") if os.path.lexists(path) else {}
 
     @cached_property
     def contrast(self) -> "NDArray[np.float64] | None":
         """The contrast [layers, neurons] that the selection was made from; None without it."""
-        path = self.folder / CONTRAST_FILE
+        path = self.folder / "contrast.safetensors"
         return _read_contrast(path) if os.path.lexists(path) else None
 
     def _lines(self, name: str, record: Any) -> list[dict[str, Any]]:
         path = self.folder / name
-        if not os.path.lexists(path):
-            return []
-        return [
-            _checked(path, each, record, f"record {number}")
-            for number, each in enumerate(files.read_lines(path, _LINES), 1)
-        ]
+        records: list[dict[str, Any]] = []
+        for each in files.read_lines(path, _LINES) if os.path.lexists(path) else ():
+            records.append(each)
+            _check(path, each, record, f"record {len(records)}")
+        return records
 
     def _fault(self, what: str) -> UserError:
         where = self.folder / RESULTS_FILE
@@ -159,35 +157,44 @@ def neurons_file(path: str | Path) -> Path:
 
 def read_neurons(path: Path) -> list[dict[str, Any]]:
     """The records of a neurons.json, each neuron once. Raises UserError."""
-    records = _checked(path, files.read_json(path, _JSON), [schema.NEURON], "neurons")
+    records: list[dict[str, Any]] = _json(path, [schema.NEURON], "neurons")
     seen = set()
     for place, each in enumerate(records):
         neuron = each["layer"], each["index"]
         if neuron in seen:
             raise UserError(f"{path}: neurons[{place}] lists neuron {neuron} a second time")
         seen.add(neuron)
-    return records  # type: ignore[no-any-return]
+    return records
 
 
 def read_sweep_jobs(path: Path) -> dict[str, Any]:
     """What sweep.jobs.json expects of a sweep. Raises UserError."""
-    return _checked(path, files.read_json(path, _JSON), schema.SWEEP, "it")  # type: ignore[no-any-return]
+    found: dict[str, Any] = _json(path, schema.SWEEP, "it")
+    return found
 
 
 def read_submissions(path: Path) -> list[dict[str, Any]]:
     """The records of sweep.submitted.json. Raises UserError."""
-    return _checked(path, files.read_json(path, _JSON), schema.SUBMITTED, "it")  # type: ignore[no-any-return]
+    found: list[dict[str, Any]] = _json(path, schema.SUBMITTED, "it")
+    return found
+
+
+def _json(path: Path, expected: Any, where: str) -> Any:
+    found = files.read_json(path, _JSON)
+    _check(path, found, expected, where)
+    return found
 
 
 def _settings(path: Path, expected: Any) -> dict[str, Any]:
-    found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else {}
-    return _checked(path, {} if found is None else found, expected, "settings")  # type: ignore[no-any-return]
+    found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else None
+    settings: dict[str, Any] = {} if found is None else found
+    _check(path, settings, expected, "settings")
+    return settings
 
 
-def _checked(path: Path, value: Any, expected: Any, where: str) -> Any:
+def _check(path: Path, value: Any, expected: Any, where: str) -> None:
     if told := schema.fault(value, expected, where):
         raise UserError(f"{path}: {told}; copy it anew or run its job again")
-    return value
 
 
 def _read_contrast(path: Path) -> "NDArray[np.float64]":

@@ -7,7 +7,7 @@ and names that are neither are free: later versions add some.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _LARGEST = 1e305  # a number's percentage, and the distance of two, are finite, too
@@ -48,38 +48,23 @@ def _mapping_fault(value: Any, schema: Mapping[Any, Any], where: str) -> str | N
     return None
 
 
-def _status(value: Any, where: str) -> str | None:
-    told = ("ok", "failed", "interrupted")
-    return None if value in told else f"{where} must be {', '.join(told)}"
+def _must(told: str, fits: Callable[[Any], object], schema: Any = None) -> Any:
+    """Of `schema`, if one is given, and such that it `fits`."""
 
-
-def _count(value: Any, where: str) -> str | None:
-    return None if type(value) is int and value >= 0 else f"{where} must be a whole number from 0"
-
-
-def _interval(value: Any, where: str) -> str | None:
-    told = fault(value, [float], where)
-    return told or (None if len(value) == 2 else f"{where} must be two numbers")
-
-
-def _metric(value: Any, where: str) -> str | None:
-    fits = type(value) is str and re.fullmatch(r"(toxicity|repetition|perplexity)\.\w+", value)
-    return None if fits else f"{where} must be a metric such as toxicity.rate"
-
-
-def _amount(value: Any, where: str) -> str | None:
-    return None if type(value) in (int, str) else f"{where} must be a whole number or a text"
-
-
-def _positive(value: Any, where: str) -> str | None:
-    return fault(value, float, where) or (None if value > 0 else f"{where} must be above 0")
-
-
-def _some(part: Any) -> Any:
     def check(value: Any, where: str) -> str | None:
-        return fault(value, [part], where) or (None if value else f"{where} must not be empty")
+        found = None if schema is None else fault(value, schema, where)
+        return found or (None if fits(value) else f"{where} must {told}")
 
     return check
+
+
+def _some(schema: Any) -> Any:
+    return _must("not be empty", bool, [schema])
+
+
+def _each(names: str, schema: Any) -> dict[Any, Any]:
+    """A mapping in which all of `names` are of one schema."""
+    return dict.fromkeys(names.split(), schema)
 
 
 def _tree(leaf: Mapping[str, Any], mark: str) -> Any:
@@ -100,50 +85,43 @@ def _tree(leaf: Mapping[str, Any], mark: str) -> Any:
     }
 
 
+_METRIC = re.compile(r"(toxicity|repetition|perplexity)\.\w+")
+_status = _must("be ok, failed, interrupted", lambda v: v in ("ok", "failed", "interrupted"))
+_count = _must("be a whole number from 0", lambda v: type(v) is int and v >= 0)
+_amount = _must("be a whole number or a text", lambda v: type(v) in (int, str))
+_metric = _must(
+    "be a metric such as toxicity.rate", lambda v: type(v) is str and _METRIC.fullmatch(v)
+)
+_interval = _must("be two numbers", lambda v: len(v) == 2, [float])
+
 _VALUE = {"value": (float,), "tokens?": _count, "convention?": str}
-_CHANGE = {"absolute": (float,), "relative": (float,), "ci95": (_interval,), "p_value": (float,)}
-VALUES, CHANGES = _tree(_VALUE, "value"), _tree(_CHANGE, "absolute")
+_CHANGE = {**_each("absolute relative", (float,)), "ci95": (_interval,), "p_value": (float,)}
+_VALUES, _CHANGES = _tree(_VALUE, "value"), _tree(_CHANGE, "absolute")
 _CONTROL = {
-    "random": ({"draws": _count, "change": CHANGES, "difference?": (CHANGES,)},),
-    "oracle": ({"change": CHANGES},),
+    "random": ({"draws": _count, "change": _CHANGES, "difference?": (_CHANGES,)},),
+    "oracle": ({"change": _CHANGES},),
 }
-_SET = {
-    "set": str,
-    "seed": int,
-    "samples": _count,
-    "per_sample": float,
-    "min": float,
-    "max": float,
-}
-_COUNTS = ({str: ({str: _count},)},)
+_POINT = {"num_neurons": _count, "pruned": _VALUES, "change": _CHANGES, "control": _CONTROL}
 RESULTS = {
     "status": _status,
     "reason?": (str,),
     "verdict?": str,
     "run?": {
-        "name?": (str,),
+        **_each("name? config_hash? device? node? job_id? git_revision?", (str,)),
         "seed?": (int,),
-        "config_hash?": (str,),
         "started?": str,
         "seconds?": float,
-        "device?": (str,),
         "gpus?": [str],
-        "node?": str,
-        "job_id?": (str,),
         "versions?": {str: (str,)},
-        "git_revision?": (str,),
     },
     "model?": {
-        "name?": str,
-        "source?": str,
+        **_each("name? source?", str),
         "fingerprint?": (str,),
-        "parameters?": _count,
-        "neurons?": _count,
+        **_each("parameters? neurons?", _count),
     },
     "selection?": (
         {
-            "method": str,
-            "granularity?": str,
+            **_each("method granularity?", str),
             "num_pruned": _count,
             "fraction?": float,
             "per_layer?": _some(_count),
@@ -151,13 +129,15 @@ RESULTS = {
         },
     ),
     "score_report?": {
-        "sets": [_SET],
+        "sets": [
+            {"set": str, "seed": int, "samples": _count, **_each("per_sample min max", float)}
+        ],
         "variation_over_seeds": {str: (float,)},
         "seed_overlap": (float,),
         "warnings": [str],
     },
     "localisation?": (
-        {"recall": float, "average_precision": float, "known_neurons?": _count, "chance?": float},
+        {**_each("recall average_precision chance?", float), "known_neurons?": _count},
     ),
     "evaluation?": {
         "in_sample": bool,
@@ -165,48 +145,34 @@ RESULTS = {
         "threshold": float,
         "scorers": _some(str),
         "primary_metric": _metric,
-        "k": _count,
-        "n_prompts": _count,
+        **_each("k n_prompts", _count),
         "smallest_detectable?": (float,),
-        "failed_completions?": _COUNTS,
+        "failed_completions?": ({str: ({str: _count},)},),
     },
-    "baseline?": VALUES,
-    "pruned?": VALUES,
-    "change?": (CHANGES,),
+    **_each("baseline? pruned?", _VALUES),
+    "change?": (_CHANGES,),
     "control?": _CONTROL,
-    "curve?": (
-        [{"num_neurons": _count, "pruned": VALUES, "change": CHANGES, "control": _CONTROL}],
-    ),
-    "stages?": [
-        {"name": str, "seconds": (float,), "cached?": bool, "peak_memory_bytes?": (float,)}
-    ],
+    "curve?": ([_POINT],),
+    "stages?": [{"name": str, **_each("seconds peak_memory_bytes?", (float,)), "cached?": bool}],
 }
 
-_CONTEXT = {"before": str, "token": str, "relevance": float}
+
+def _both_sets_in_every_seed(scores: Any) -> bool:
+    seeds = [{e["seed"] for e in scores if e["set"] == name} for name in ("general", "undesired")]
+    return seeds[0] == seeds[1]
 
 
-def _scores(value: Any, where: str) -> str | None:
-    """A card's scores: some, and in every seed one of either set."""
-    if told := fault(value, _some({"set": str, "seed": int, "score": float}), where):
-        return told
-    sets = [{e["seed"] for e in value if e["set"] == name} for name in ("general", "undesired")]
-    return None if sets[0] == sets[1] else f"{where} must have both sets in every seed"
-
-
+_SCORE = {"set": str, "seed": int, "score": float}
 _CARD = {
-    "scores": _scores,
-    "undesired": [_CONTEXT],
-    "general": [_CONTEXT],
-    "promoted": [str],
-    "suppressed": [str],
+    "scores": _must("have both sets in every seed", _both_sets_in_every_seed, _some(_SCORE)),
+    **_each("undesired general", [{**_each("before token", str), "relevance": float}]),
+    **_each("promoted suppressed", [str]),
 }
-NEURON = {"layer": _count, "index": _count, "score?": (float,), "card?": _CARD}
+NEURON = {**_each("layer index", _count), "score?": (float,), "card?": _CARD}
 REFERENCE = {"set": str, "seed": int, "text": str, "token_ids": [_count]}
 _COMPLETION = {
-    "arm": str,
+    **_each("arm category prompt", str),
     "draw?": (int,),
-    "category": str,
-    "prompt": str,
     "sample": _count,
     "completion": str,
     "score": (float,),
@@ -214,32 +180,26 @@ _COMPLETION = {
 
 
 def _completion(value: Any, where: str) -> str | None:
-    """A completion: one of the random arm says of which draw."""
+    """A completion; one of the random arm says of which draw."""
     told = fault(value, _COMPLETION, where)
-    if told is None and value["arm"] == "random":
-        told = fault(value, {"draw": int}, where)
-    return told
+    of_draw = told is None and value["arm"] == "random"
+    return fault(value, {"draw": int}, where) if of_draw else told
 
 
 COMPLETION = _completion
-_TOKENS = {
+_TEXT = {
     "set": str,
     "seed": int,
     "position": _count,
     "cut": bool,
     "tokens": [str],
     "next_token": str,
-    "inputs": [float],
-    "removed": [float],
+    **_each("inputs removed", [float]),
 }
 
 
-def _text(value: Any, where: str) -> str | None:
-    """A text of explanations.json: as many relevances of either kind as tokens."""
-    if told := fault(value, _TOKENS, where):
-        return told
-    sizes = {len(value[name]) for name in ("tokens", "inputs", "removed")}
-    return None if len(sizes) == 1 else f"{where} must have two relevances a token"
+def _two_relevances_a_token(text: Any) -> bool:
+    return len(text["tokens"]) == len(text["inputs"]) == len(text["removed"])
 
 
 EXPLANATIONS = {
@@ -247,49 +207,35 @@ EXPLANATIONS = {
         "edges": _some(float),
         "counts": [_count],
         "cut": float,
-        "unit": _positive,
+        "unit": _must("be above 0", lambda v: v > 0, float),
     },
-    "texts?": [_text],
+    "texts?": [_must("have two relevances a token", _two_relevances_a_token, _TEXT)],
 }
 
 
-def _set(part: Any) -> Any:
-    """A setting: `part`, or an interpolation, which stays unresolved."""
+def _set(schema: Any) -> Any:
+    """A setting: of `schema`, or an interpolation, which stays unresolved."""
 
     def check(value: Any, where: str) -> str | None:
-        return None if type(value) is str and "${" in value else fault(value, part, where)
+        return None if type(value) is str and "${" in value else fault(value, schema, where)
 
     return check
 
 
 _NAMED = {"name?": (str,)}
-_SAMPLING = {
-    "max_new_tokens": _set(int),
-    "temperature": _set(float),
-    "top_p": _set(float),
-}
 CONFIG = {
     "seed?": _set(int),
-    "name?": (str,),
+    **_NAMED,
     "stage?": str,
     "model?": _NAMED,
-    "dataset?": {**_NAMED, "undesired_category?": (str,), "neutral_category?": (str,)},
-    "attribution?": {
-        **_NAMED,
-        "target?": {"kind?": str},
-        "reduction?": str,
-        "rules?": (str,),
-    },
-    "pruning?": {
-        "method?": (str,),
-        "num_neurons?": _set(int),
-        "layers?": (_set([_count]),),
-    },
+    "dataset?": _each("name? undesired_category? neutral_category?", (str,)),
+    "attribution?": {**_each("name? rules?", (str,)), "target?": {"kind?": str}, "reduction?": str},
+    "pruning?": {"method?": (str,), "num_neurons?": _set(int), "layers?": (_set([_count]),)},
     "evaluation?": {
         "split?": str,
         "in_sample?": _set(bool),
         "budget?": {str: _set(float)},
-        "sampling?": _SAMPLING,
+        "sampling?": {"max_new_tokens": _set(int), **_each("temperature top_p", _set(float))},
     },
 }
 HYDRA = {
@@ -300,20 +246,12 @@ HYDRA = {
         "runtime?": {"choices?": {}},
     }
 }
+_STATED = {
+    **_each("model? dataset? attribution?", (str,)),
+    **_each("num_neurons? seed?", (_amount,)),
+}
 SWEEP = {
     "arguments": [str],
-    "jobs": [
-        {
-            "overrides": [str],
-            "config_hash?": (str,),
-            "stated": {
-                "model?": (str,),
-                "dataset?": (str,),
-                "attribution?": (str,),
-                "num_neurons?": (_amount,),
-                "seed?": (_amount,),
-            },
-        }
-    ],
+    "jobs": [{"overrides": [str], "config_hash?": (str,), "stated": _STATED}],
 }
-SUBMITTED = [{"cluster": str, "id": str, "overrides": [str]}]
+SUBMITTED = [{**_each("cluster id", str), "overrides": [str]}]

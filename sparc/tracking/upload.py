@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.report import figures
-from sparc.report.standalone import figure_page
+from sparc.report.templating import figure_page
 from sparc.runs import Run
 from sparc.storage.artifacts import write_json
 from sparc.tracking.private import scrubbed

@@ -19,7 +19,7 @@ from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
 from sparc.models.fingerprint import folder_fingerprint, is_model, memory_fingerprint, weight_files
 from sparc.models.model import load_model, wrap
-from sparc.report.circuits import read_circuits
+from sparc.runs.circuits import read_circuits
 from sparc.storage.digests import digest, file_digest
 from tests.support.tiny_models import tiny_llama, tiny_tokenizer
 

@@ -8,9 +8,10 @@ import torch
 from sparc.attribution.explanations import histogram
 from sparc.display import numbers
 from sparc.display.plain import embedded_json, visible
-from sparc.report import charts, neuron_charts
-from sparc.report.heat import heat_line, relevance_note
-from sparc.report.svg import symlog, tag, ticks
+from sparc.report import charts
+from sparc.report.axes import Axis, ticks
+from sparc.report.relevance import coloured, relevance_note
+from sparc.report.svg import tag
 from tests.support.report_run import HOSTILE
 
 
@@ -36,7 +37,8 @@ def test_svg_attributes_and_text_are_escaped():
 def test_ticks_are_round_and_inside():
     assert ticks(0, 0.64, 4) == pytest.approx([0, 0.2, 0.4, 0.6])
     assert ticks(3, 3) == [3]
-    assert symlog(-2.0, 0.5) == -symlog(2.0, 0.5)
+    axis = Axis(-2.0, 2.0, unit=0.5)
+    assert axis.at(0.0) == 0.5 and axis.at(-1.0) == pytest.approx(1 - axis.at(1.0))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_charts_count_what_they_are_given():
         ["0.95 to 1.00", "1", "0"],
     ]
     assert "pruned: 1 of 2 prompts lower, 0 higher" in charts.paired(means, "rude").caption
-    assert neuron_charts.per_layer([0, 3]).rows == [["0", "0"], ["1", "3"]]
+    assert charts.per_layer([0, 3]).rows == [["0", "0"], ["1", "3"]]
 
 
 @pytest.mark.parametrize(
@@ -81,10 +83,13 @@ def test_the_page_says_which_relevance_it_shows(attribution, told):
 
 
 def test_a_line_without_relevance_has_no_shade():
-    line = heat_line("input tokens", ["a", "b"], [0.0, 0.0], 0.0)
-    assert [token.shade for token in line.tokens] == [0, 0]
-    shades = heat_line("input tokens", ["a", "b", "c"], [-4.0, 1.0, 0.0], 4.0)
-    assert [token.shade for token in shades.tokens] == [-5, 2, 0]
+    none = {"tokens": ["a", "b"], "inputs": [0.0, 0.0], "removed": [0.0, 0.0]}
+    for line in coloured(none)["lines"]:
+        assert [shade for _, _, shade in line.tokens] == [0, 0]
+    some = {"tokens": ["a", "b", "c"], "inputs": [-4.0, 1.0, 0.0], "removed": [0.0, 0.0, 1.0]}
+    inputs, removed = coloured(some)["lines"]
+    assert [shade for _, _, shade in inputs.tokens] == [-5, 2, 0]
+    assert [shade for _, _, shade in removed.tokens] == [0, 0, 2]  # on the same scale
 
 
 def test_the_histogram_counts_every_neuron_and_splits_at_the_cut():

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sparc.components.overlap import Selection
 from sparc.errors import UserError
 from sparc.models.fingerprint import is_older
-from sparc.runs import Run
+from sparc.runs.folder import Run
 from sparc.runs.tree import leaf
 
 _MOST = 10**12  # neurons of a model: beyond any, and still exact in what computes chance
@@ -18,23 +17,22 @@ _MOST = 10**12  # neurons of a model: beyond any, and still exact in what comput
 
 @dataclass(frozen=True)
 class Circuit:
-    """A run's selection and, where the run ranked neurons itself, its contrast.
-
-    layers: those among which the run chose. contrast: [model layers, width] or None.
-    """
+    """A run's selection and, where the run ranked neurons itself, its contrast."""
 
     folder: Path
     name: str
     method: str
     fingerprint: str
     layers: tuple[int, ...]
+    """Those among which the run chose."""
     width: int
-    selection: Selection
+    """Neurons of each layer."""
+    selection: frozenset[tuple[int, int]]
     contrast: NDArray[np.float64] | None
+    """[model layers, width]."""
 
 
-def read_circuit(folder: Path) -> Circuit:
-    """Read the run in `folder`. Raises UserError where there is no finished run."""
+def _circuit(folder: Path) -> Circuit:
     run = Run(folder)
     results = run.needs(
         *("selection.method", "selection.per_layer", "selection.num_pruned"),
@@ -87,7 +85,7 @@ def read_circuits(folders: Sequence[Path]) -> list[Circuit]:
     """
     if len({_resolved(folder) for folder in folders}) < max(len(folders), 2):
         raise UserError("give two or more different run directories to compare")
-    circuits = [read_circuit(folder) for folder in folders]
+    circuits = [_circuit(folder) for folder in folders]
     first = circuits[0]
     for other in circuits[1:]:
         for older, newer in ((first, other), (other, first)):

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from sparc.components.overlap import Overlap, RankCorrelation, overlap, rank_correlation
-from sparc.report.circuits import Circuit
+from sparc.runs.circuits import Circuit
 
 SCHEMA_VERSION = 1
 _ALL_SUBSETS = 6  # circuits; with more, only pairs, triples and all of them are compared

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sparc.config import NOT_CONTENT, UNDESIRED
-from sparc.evaluation.verdict import Budget, Findings, findings, verdict
+from sparc.config import NOT_CONTENT, BudgetConfig, DatasetConfig, EvaluationConfig
+from sparc.evaluation.verdict import Findings, findings, verdict
 from sparc.runs.tree import leaf
 from sparc.storage.digests import digest
 from sparc.sweeps.combining import combined, combined_changes, combined_value, mean
@@ -194,10 +194,10 @@ def _primary(job: Job) -> tuple[str, ...]:
     return tuple(job.results["evaluation"]["primary_metric"].split("."))
 
 
-def _budget(job: Job) -> Budget:
+def _budget(job: Job) -> BudgetConfig:
     given = leaf(job.config, "evaluation", "budget") or {}
-    known = {each.name for each in fields(Budget)}
-    return Budget(
+    known = {each.name for each in fields(BudgetConfig)}
+    return BudgetConfig(
         **{
             key: value
             for key, value in given.items()
@@ -209,23 +209,27 @@ def _budget(job: Job) -> Budget:
 def _findings(parts: Sequence[_Measured], change: Tree, difference: Tree | None) -> Findings:
     """The rules of a run's verdict, applied to what the seeds found together."""
     first = parts[0].job
-    evaluation, primary = first.results["evaluation"], _primary(first)
-    split = "in-sample (attributed)" if evaluation["in_sample"] else parts[0].key[2]
-    kind = "repetition" if evaluation["scorers"][0] == "repetition" else "toxicity"
     own = [leaf(part.job.results, "evaluation") if part.own else {} for part in parts]
     failed: dict[str, int] = defaultdict(int)
     for each in own:
         for category, count in (leaf(each, "failed_completions", "pruned") or {}).items():
             failed[category] += count
+    evaluation = EvaluationConfig(
+        split=parts[0].key[2],
+        in_sample=first.results["evaluation"]["in_sample"],
+        scorers=first.results["evaluation"]["scorers"],
+        budget=_budget(first),
+    )
+    dataset = DatasetConfig(
+        neutral_category=str(leaf(first.config, "dataset", "neutral_category") or ""),
+        selected_on_baseline=leaf(first.config, "dataset", "selected_on_baseline") is True,
+    )
     return findings(
         change,
         difference,
-        primary=primary,
-        prompts=split.replace("_", "-"),
+        _primary(first),
+        evaluation,
+        dataset,
         detectable=mean([each.get("smallest_detectable") for each in own]),
-        undesired=UNDESIRED,
-        neutral=str(leaf(first.config, "dataset", "neutral_category") or ""),
-        budget=_budget(first),
-        metric=f"{kind} {primary[-1]}".replace("_", " "),
         failed=failed,
     )

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from sparc.storage.artifacts import write_json
 from sparc.sweep import conclude
@@ -113,6 +114,16 @@ def test_one_seed_has_its_own_verdict(tmp_path):
     (point,) = points(read_jobs(tmp_path / "sweep").jobs)
     assert point.verdict == run["verdict"]
     assert point.change == run["change"] and point.pruned == run["pruned"]
+
+
+def test_a_point_says_that_its_prompts_were_selected_on_the_baseline(folder):
+    for path in folder.glob("*/.hydra/config.yaml"):
+        settings = OmegaConf.load(path)
+        settings.dataset.selected_on_baseline = True
+        OmegaConf.save(settings, path)
+    for point in read_sweep(folder).points:
+        split = point.split.replace("_", "-")
+        assert point.verdict.startswith(f"On {split}, selected-on-the-baseline prompts: toxicity")
 
 
 def test_combining():

@@ -20,6 +20,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparc.storage.artifacts import beside, moved_away
+
 _HEARTBEAT = 5.0
 _STALE = 30.0
 _POLL = 0.2
@@ -34,13 +36,11 @@ def slurm_job() -> str | None:
 
 def _create(path: Path, token: str) -> bool:
     me = {"pid": os.getpid(), **_pids_known_here(), "job": slurm_job(), "token": token}
-    holder = json.dumps(me)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with path.open("x") as file:
+            file.write(json.dumps(me))
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(holder)
     return True
 
 
@@ -90,7 +90,7 @@ def _who(holder: dict[str, object]) -> str:
 def _age(path: Path) -> float:
     """Seconds since `path` was touched, by the clock of its own file system."""
     touched = path.stat().st_mtime
-    clock = path.with_name(f".{path.name}.{uuid.uuid4().hex}.clock")
+    clock = beside(path, "clock")
     try:
         clock.touch()
         return clock.stat().st_mtime - touched
@@ -119,9 +119,8 @@ def clear_dead(path: Path) -> bool:
 
 
 def _remove_stale(path: Path, holder: dict[str, object]) -> None:
-    grave = path.with_name(f".{path.name}.{uuid.uuid4().hex}.stale")
     with contextlib.suppress(FileNotFoundError):  # another waiter was faster
-        os.rename(path, grave)
+        grave = moved_away(path)
         if _holder(grave) != holder:  # a faster waiter's new lock: give it back
             with contextlib.suppress(FileExistsError):
                 os.link(grave, path)

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from sparc.checks.values import AHEAD
 from sparc.composing.arguments import parse, parser, quoted
 from sparc.composing.compose import composed, engine, typed
-from sparc.config import Config, content, register_schema
+from sparc.config import Config, register_schema
 from sparc.config.complaints import ending
 from sparc.errors import UserError
 from sparc.experiment.reevaluate import with_saved_run
@@ -26,9 +26,9 @@ from sparc.models.process import set_up
 from sparc.runs import Run
 from sparc.runs.head import unstarted
 from sparc.storage.artifacts import write_json, write_text
-from sparc.storage.digests import digest
 from sparc.storage.disk import refuse_full, refuse_unwritable, refuse_useless, writing
-from sparc.sweeps.jobs import changes_content, own_folder, write_expected
+from sparc.sweeps.identity import own_folder, sweep_folder
+from sparc.sweeps.jobs import write_expected
 from sparc.sweeps.splitting import split
 
 # At import: a job on another machine imports this module before it names its folder.
@@ -36,13 +36,6 @@ OmegaConf.register_new_resolver("job_folder", own_folder, replace=True)
 _log = logging.getLogger(__name__)
 _CHECKED_JOBS = 64  # of a sweep before it starts; every job checks itself again when it runs
 _FETCHED_JOBS = 1000  # of a sweep with stage=prefetch, which looks at all of them
-
-
-def _sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
-    """The same sweep finds the same folder again, wherever and on whatever it runs."""
-    swept = sorted(sorted(filter(changes_content, job)) for job in jobs)
-    key = digest({"first": content(first), "jobs": swept})[:10]
-    return f"{first.paths.outputs}/sweeps/{first.name}-{key}"
 
 
 def _hydra(overrides: Sequence[str], arguments: argparse.Namespace) -> DictConfig:
@@ -93,7 +86,7 @@ def _prepare(arguments: argparse.Namespace) -> tuple[list[Config], Path | None]:
         if complaint := request_complaint(settings.launcher):
             raise UserError(complaint)
     chosen = any(override.startswith("hydra.sweep.dir=") for override in jobs[0])
-    folder = Path(str(settings.sweep.dir) if chosen else _sweep_folder(configs[0], jobs))
+    folder = Path(str(settings.sweep.dir) if chosen else sweep_folder(configs[0], jobs))
     with writing(folder):
         write_expected(folder, jobs, configs, arguments.overrides)
     return configs, folder

@@ -15,8 +15,7 @@ from sparc.display.plain import visible
 from sparc.preflight.rows import size
 from sparc.storage.cleaning import Item, items, remove
 from sparc.storage.locks import clear_dead, held
-from sparc.sweeps.jobs import RUNNING
-from sparc.sweeps.launching import PLANNING
+from sparc.sweeps.jobs import PLANNING, RUNNING
 
 
 def clean(config: Config) -> int:

@@ -19,11 +19,10 @@ from sparc.errors import UserError
 from sparc.report.sweep import render_sweep
 from sparc.storage.artifacts import write_json, write_text
 from sparc.storage.locks import clear_dead
-from sparc.sweeps.jobs import RUNNING, Job, identity
-from sparc.sweeps.methods import method_names
-from sparc.sweeps.rows import as_csv
+from sparc.sweeps.jobs import RUNNING, Job
 from sparc.sweeps.submitted import fates
 from sparc.sweeps.summary import Sweep, read_sweep
+from sparc.sweeps.table import as_csv, method_names
 
 _STATUS = {"ok": "done"}
 
@@ -56,9 +55,9 @@ def _show(sweep: Sweep, folder: Path) -> None:
     counted = ", ".join(f"{count} {name}" for name, count in sweep.counts.items())
     console.print(f"Jobs: {counted}. Sweep directory: {_plain(str(folder))}", soft_wrap=True)
     errors = Console(stderr=True, highlight=False)
-    known = fates(folder, [job.overrides for job in sweep.unfinished])
+    known = fates(folder, [job.identity for job in sweep.unfinished])
     for job in sweep.unfinished:
-        fate, log = known.get(identity(job.overrides), (None, None))
+        fate, log = known.get(job.identity, (None, None))
         errors.print(_plain(complaint(job, folder, fate, log)), soft_wrap=True)
 
 

@@ -24,7 +24,7 @@ from sparc.errors import UserError
 from sparc.runs import Run
 from sparc.runs.folder import NEURONS_FILE, REFERENCES_FILE
 from sparc.runs.tree import leaf, plain_references
-from sparc.sweeps.jobs import changes_content
+from sparc.sweeps.identity import changes_content
 
 _GROUPS = ("model", "dataset", "attribution", "pruning", "evaluation", "tracking", "experiment")
 _OPTION = re.compile(r"[\w-]+")  # a packaged one: no path to another

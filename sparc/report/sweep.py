@@ -18,11 +18,10 @@ from sparc.report.sweep_trade_off import trade_off
 from sparc.report.templating import asset, environment, policy
 from sparc.runs.tree import leaf
 from sparc.sweeps.jobs import Job
-from sparc.sweeps.methods import method_names
-from sparc.sweeps.points import Point
 from sparc.sweeps.recommending import acceptable
-from sparc.sweeps.rows import Row
+from sparc.sweeps.seed_means import Point
 from sparc.sweeps.summary import Sweep
+from sparc.sweeps.table import Row, method_names
 
 _GENERAL = ("perplexity", "general")
 

@@ -21,7 +21,7 @@ from sparc.report.sweep_marks import (
     upright,
 )
 from sparc.runs.tree import leaf
-from sparc.sweeps.points import Point
+from sparc.sweeps.seed_means import Point
 
 Path = tuple[str, ...]
 Change = Mapping[str, Any]

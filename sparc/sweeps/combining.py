@@ -14,7 +14,7 @@ mean of the seeds' p-values, which is valid under any dependence (Ruschendorf 19
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Merge = Callable[[Sequence[Any]], Any]
+_Merge = Callable[[Sequence[Any]], dict[str, Any]]
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -46,25 +46,11 @@ def combined_value(leaves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**same, "value": mean([leaf["value"] for leaf in leaves])}
 
 
-def combined(trees: Sequence[Mapping[str, Any]], merge: Merge) -> dict[str, Any]:
-    """Trees of equal shape as one, leaf by leaf; None where a leaf is missing in any of them."""
-    result: dict[str, Any] = {}
-    for key in trees[0]:
-        parts = [tree.get(key) for tree in trees]
-        if any(part is None for part in parts):
-            result[key] = None
-        elif _is_leaf(parts[0]):
-            result[key] = merge(parts)
-        else:
-            result[key] = combined(parts, merge)  # type: ignore[arg-type]  # no None is left
-    return result
-
-
-def _is_leaf(part: Any) -> bool:
-    return any(not isinstance(part.get(name, {}), Mapping) for name in ("absolute", "value"))
-
-
-def combined_changes(trees: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Trees of changes as one; None where any of them is."""
+def combined(trees: Sequence[Mapping[str, Any] | None], merge: _Merge) -> dict[str, Any] | None:
+    """Trees of equal shape as one, leaf by leaf; None where any of them is missing."""
     known = [tree for tree in trees if tree is not None]
-    return combined(known, combined_change) if known and len(known) == len(trees) else None
+    if not known or len(known) < len(trees):
+        return None
+    if any(not isinstance(known[0].get(name, {}), Mapping) for name in ("absolute", "value")):
+        return merge(known)
+    return {key: combined([tree.get(key) for tree in known], merge) for key in known[0]}

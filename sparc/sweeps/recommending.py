@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from sparc.runs.tree import leaf
-from sparc.sweeps.points import Point
+from sparc.sweeps.seed_means import Point
 
 
 @dataclass(frozen=True)

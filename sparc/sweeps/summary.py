@@ -8,9 +8,9 @@ from typing import Any
 
 from sparc.runs.tree import leaf
 from sparc.sweeps.jobs import Job, read_jobs
-from sparc.sweeps.points import Point, points
 from sparc.sweeps.recommending import Recommendation, recommendations
-from sparc.sweeps.rows import Row, sorted_rows
+from sparc.sweeps.seed_means import Point, points
+from sparc.sweeps.table import Row, with_rows
 
 SCHEMA_VERSION = 1
 _ENDED_BADLY = ("failed", "interrupted", "unreadable")
@@ -66,7 +66,7 @@ def read_sweep(folder: Path) -> Sweep:
     made = points(found.jobs)
     return Sweep(
         name=folder.resolve().name,
-        jobs=tuple(sorted_rows(found.jobs)),
+        jobs=tuple(with_rows(found.jobs)),
         points=tuple(made),
         recommended=tuple(recommendations(made)),
         notes=tuple(_notes(found.jobs, made)),

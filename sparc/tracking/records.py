@@ -9,7 +9,7 @@ from sparc.config import NOT_CONTENT
 from sparc.runs import Run
 from sparc.runs.tree import plain_references
 from sparc.storage.digests import digest
-from sparc.sweeps.jobs import identity
+from sparc.sweeps.identity import identity
 from sparc.tracking.private import scrubbed
 
 _LONGEST_TAG = 64  # characters that W&B accepts

@@ -17,11 +17,10 @@ from sparc.storage.artifacts import write_json
 from sparc.sweep import conclude
 from sparc.sweeps.combining import combined, combined_change, combined_value
 from sparc.sweeps.jobs import read_jobs, write_expected
-from sparc.sweeps.methods import method_names
-from sparc.sweeps.points import points
 from sparc.sweeps.recommending import recommendations
-from sparc.sweeps.rows import as_csv, sorted_rows
+from sparc.sweeps.seed_means import points
 from sparc.sweeps.summary import read_sweep
+from sparc.sweeps.table import as_csv, method_names, with_rows
 from tests.support.report_run import HOSTILE, make_run
 from tests.support.runs import PATIENCE
 from tests.support.sweep_run import (
@@ -250,7 +249,7 @@ def test_sweep_json_holds_rows_and_points(folder):
 
 
 def test_rows_without_numbers_come_last(made):
-    rows = [row for _, row in sorted_rows(read_jobs(made).jobs)]
+    rows = [row for _, row in with_rows(read_jobs(made).jobs)]
     amounts = [row["num_neurons"] for row in rows if row["attribution"] == "lrp"]
     assert amounts == [8] * 4 + [16] * 4 + [32] * 4
 

@@ -1,6 +1,6 @@
-"""The points of a sweep: what was measured at one setting and amount, over all seeds."""
+"""The points of a sweep: what was measured at one setting and amount, as means over the seeds."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -9,28 +9,29 @@ from sparc.config import NOT_CONTENT, BudgetConfig, DatasetConfig, EvaluationCon
 from sparc.evaluation.verdict import Findings, findings, verdict
 from sparc.runs.tree import leaf
 from sparc.storage.digests import digest
-from sparc.sweeps.combining import combined, combined_changes, combined_value, mean
+from sparc.sweeps.combining import combined, combined_change, combined_value, mean
 from sparc.sweeps.jobs import Job
-from sparc.sweeps.methods import attribution_of, method_names
+from sparc.sweeps.table import attribution_of, method_names
 
-Tree = Mapping[str, Any]
-_KEPT = ("toxicity", "perplexity", "repetition")  # of a point's trees, in sweep.json
+_Tree = Mapping[str, Any]
+_TREES = ("baseline", "pruned", "change", "random", "difference", "oracle")
+_SHOWN = ("toxicity", "perplexity", "repetition")  # of a point's trees, in sweep.json
+_VARIED = {  # what points of one setting, or jobs of one point, differ in
+    "pruning": ("num_neurons", "curve", "save_model"),
+    "evaluation": ("split", "in_sample"),
+}
 
 
 @dataclass(frozen=True)
 class Point:
-    """Everything that jobs which differ only in their seed found, as means over the seeds.
-
-    setting: a hash of all settings but amount, seed and split. method: what the sweep varies, in
-    words. primary: path of the metric that decides. baseline, pruned: trees of values. change,
-    random, difference, oracle: trees of changes against the baseline (`difference`: selected -
-    random), None without that control. budget: rise of general perplexity that is accepted.
-    """
+    """Everything that jobs which differ only in their seed found, as means over the seeds."""
 
     setting: str
+    """A hash of all settings but amount, seed and split."""
     model: str
     dataset: str
     method: str
+    """What the sweep varies, in words."""
     attribution: str
     num_neurons: int
     split: str
@@ -38,36 +39,37 @@ class Point:
     seeds: tuple[int, ...]
     jobs: tuple[str, ...]
     primary: tuple[str, ...]
-    baseline: Tree
-    pruned: Tree
-    change: Tree
+    """Path of the metric that decides."""
+    baseline: _Tree
+    """Values, as `pruned`."""
+    pruned: _Tree
+    change: _Tree
+    """Changes against the baseline, as `random`, `difference` and `oracle`."""
     random_draws: int
-    random: Tree | None
-    difference: Tree | None
-    oracle: Tree | None
+    random: _Tree | None
+    """None without that control."""
+    difference: _Tree | None
+    """selected - random"""
+    oracle: _Tree | None
     effect: str
     beats_random: bool | None
     damage: tuple[str, ...]
     verdict: str
     budget: float
+    """Rise of general perplexity that is accepted."""
 
     def as_json(self) -> dict[str, Any]:
         """The point for sweep.json: its trees without categories, further scorers and tasks."""
         named = asdict(self)
-        for tree in ("baseline", "pruned", "change", "random", "difference", "oracle"):
-            if named[tree] is not None:
-                named[tree] = {key: named[tree].get(key) for key in _KEPT}
+        for name in _TREES:
+            tree = named[name]
+            named[name] = None if tree is None else {key: tree.get(key) for key in _SHOWN}
+        names = ("random_draws", "random", "difference", "oracle")
+        draws, random, difference, oracle = (named.pop(name) for name in names)
         control = {
-            "random": named["random"]
-            and {
-                "draws": self.random_draws,
-                "change": named["random"],
-                "difference": named["difference"],
-            },
-            "oracle": named["oracle"] and {"change": named["oracle"]},
+            "random": random and {"draws": draws, "change": random, "difference": difference},
+            "oracle": oracle and {"change": oracle},
         }
-        for name in ("random_draws", "random", "difference", "oracle"):
-            del named[name]
         return {**named, "primary": ".".join(self.primary), "control": control}
 
 
@@ -78,7 +80,7 @@ class _Measured:
     job: Job
     setting: str
     num_neurons: int
-    trees: Tree
+    trees: _Tree
     own: bool
 
     @property
@@ -88,10 +90,8 @@ class _Measured:
     @property
     def key(self) -> tuple[str, int, str, bool]:
         split = leaf(self.job.results, "evaluation", "split") or "held_out"
-        return self.setting, self.num_neurons, split, bool(self._evaluation("in_sample"))
-
-    def _evaluation(self, name: str) -> Any:
-        return leaf(self.job.results, "evaluation", name)
+        in_sample = bool(leaf(self.job.results, "evaluation", "in_sample"))
+        return self.setting, self.num_neurons, split, in_sample
 
 
 def points(jobs: Sequence[Job]) -> list[Point]:
@@ -139,17 +139,13 @@ def _measured(jobs: Sequence[Job]) -> Iterator[_Measured]:
             yield _Measured(job, setting, entry["num_neurons"], trees, own=False)
 
 
-def _setting(config: Tree) -> str:
+def _setting(config: _Tree) -> str:
     kept = {
         key: value for key, value in config.items() if key not in (*NOT_CONTENT, "seed", "name")
     }
-    for group, keys in {
-        "pruning": ("num_neurons", "curve", "save_model"),
-        "evaluation": ("split", "in_sample"),
-    }.items():
-        values = kept.get(group)
-        if isinstance(values, Mapping):
-            kept[group] = {key: value for key, value in values.items() if key not in keys}
+    for group, keys in _VARIED.items():
+        if isinstance(kept.get(group), Mapping):
+            kept[group] = {key: value for key, value in kept[group].items() if key not in keys}
     return digest(kept)
 
 
@@ -157,11 +153,16 @@ def _point(
     parts: Sequence[_Measured], named: Mapping[str, str], key: tuple[str, int, str, bool]
 ) -> Point:
     setting, amount, split, in_sample = key
-    first = parts[0].job
-    trees = [part.trees for part in parts]
-    change = combined_changes([tree["change"] for tree in trees]) or {}
-    difference = combined_changes([leaf(t, "control", "random", "difference") for t in trees])
-    draws = [leaf(tree, "control", "random", "draws") or 0 for tree in trees]
+    first, trees = parts[0].job, [part.trees for part in parts]
+
+    def changes(*path: str) -> dict[str, Any] | None:
+        return combined([leaf(tree, *path) for tree in trees], combined_change)
+
+    def values(arm: str) -> dict[str, Any]:
+        return combined([tree[arm] for tree in trees], combined_value) or {}
+
+    random = ("control", "random")
+    change, difference = changes("change") or {}, changes(*random, "difference")
     found = _findings(parts, change, difference)
     return Point(
         setting=setting,
@@ -175,13 +176,13 @@ def _point(
         seeds=tuple(part.seed for part in parts),
         jobs=tuple(part.job.name for part in parts),
         primary=_primary(first),
-        baseline=combined([tree["baseline"] for tree in trees], combined_value),
-        pruned=combined([tree["pruned"] for tree in trees], combined_value),
+        baseline=values("baseline"),
+        pruned=values("pruned"),
         change=change,
-        random_draws=min(draws),
-        random=combined_changes([leaf(tree, "control", "random", "change") for tree in trees]),
+        random_draws=min(leaf(tree, *random, "draws") or 0 for tree in trees),
+        random=changes(*random, "change"),
         difference=difference,
-        oracle=combined_changes([leaf(tree, "control", "oracle", "change") for tree in trees]),
+        oracle=changes("control", "oracle", "change"),
         effect=found.effect,
         beats_random=found.beats_random,
         damage=found.damage,
@@ -196,24 +197,18 @@ def _primary(job: Job) -> tuple[str, ...]:
 
 def _budget(job: Job) -> BudgetConfig:
     given = leaf(job.config, "evaluation", "budget") or {}
-    known = {each.name for each in fields(BudgetConfig)}
-    return BudgetConfig(
-        **{
-            key: value
-            for key, value in given.items()
-            if key in known and not isinstance(value, str)
-        }
-    )
+    names = {each.name for each in fields(BudgetConfig)} & given.keys()
+    return BudgetConfig(**{n: given[n] for n in names if not isinstance(given[n], str)})
 
 
-def _findings(parts: Sequence[_Measured], change: Tree, difference: Tree | None) -> Findings:
+def _findings(parts: Sequence[_Measured], change: _Tree, difference: _Tree | None) -> Findings:
     """The rules of a run's verdict, applied to what the seeds found together."""
     first = parts[0].job
-    own = [leaf(part.job.results, "evaluation") if part.own else {} for part in parts]
-    failed: dict[str, int] = defaultdict(int)
+    # an entry of a curve knows neither failures nor what its design could detect
+    own = [part.job.results["evaluation"] if part.own else {} for part in parts]
+    failed = Counter[str]()
     for each in own:
-        for category, count in (leaf(each, "failed_completions", "pruned") or {}).items():
-            failed[category] += count
+        failed.update(leaf(each, "failed_completions", "pruned") or {})
     evaluation = EvaluationConfig(
         split=parts[0].key[2],
         in_sample=first.results["evaluation"]["in_sample"],

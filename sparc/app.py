@@ -4,14 +4,12 @@ Configuration mistakes are told in one line with exit code 2 before torch is imp
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,20 +19,16 @@ from sparc.composing.compose import composed, engine, typed
 from sparc.config import Config, register_schema
 from sparc.config.complaints import ending
 from sparc.errors import UserError
+from sparc.experiment.entry import run_job
 from sparc.experiment.reevaluate import with_saved_run
-from sparc.models.process import set_up
 from sparc.runs import Run
-from sparc.runs.head import unstarted
-from sparc.storage.artifacts import write_json, write_text
+from sparc.storage.artifacts import write_text
 from sparc.storage.disk import refuse_full, refuse_unwritable, refuse_useless, writing
-from sparc.sweeps.identity import own_folder, sweep_folder
+from sparc.sweeps.identity import sweep_folder
 from sparc.sweeps.jobs import write_expected
 from sparc.sweeps.slurm import request_complaint
 from sparc.sweeps.splitting import split
 
-# At import: a job on another machine imports this module before it names its folder.
-OmegaConf.register_new_resolver("job_folder", own_folder, replace=True)
-_log = logging.getLogger(__name__)
 _CHECKED_JOBS = 64  # of a sweep before it starts; every job checks itself again when it runs
 _FETCHED_JOBS = 1000  # of a sweep with stage=prefetch, which looks at all of them
 
@@ -178,32 +172,12 @@ def _launch(overrides: Sequence[str], arguments: argparse.Namespace) -> int:
     try:
         with engine(arguments) as hydra, writing(Path()):
             start = hydra.multirun if arguments.multirun else hydra.run
-            start(arguments.config_name, _job, [*overrides, f"hydra.mode={mode.name}"])
+            start(arguments.config_name, run_job, [*overrides, f"hydra.mode={mode.name}"])
     except KeyboardInterrupt:
         return 130
     except SystemExit as stop:  # a failed job, or Slurm did not take the jobs
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
-
-
-def _job(composed: DictConfig) -> None:
-    set_up()
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
-    in_sweep = settings.mode == RunMode.MULTIRUN
-    try:
-        from sparc.experiment.job import execute
-
-        code = execute(typed(composed), folder, resume=in_sweep)
-    except Exception as error:
-        if not in_sweep:
-            raise
-        # Hydra keeps it from whoever reads the log; a node may lack what the submitter checked.
-        _log.exception("failed before it began")
-        write_json(folder / "results.json", unstarted(composed, error))
-        return
-    if code and not in_sweep:
-        sys.exit(code)
 
 
 def main() -> None:

@@ -57,6 +57,13 @@ class Job:
         return self.folder or ",".join(self.overrides) or "job"
 
     @property
+    def complaint(self) -> str:
+        """Why it did not end well, as far as its folder tells; else empty."""
+        if self.reason or self.status != "missing":
+            return self.reason or ""
+        return "it never started" if self.folder is None else "no results.json yet"
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """What tells it from the others of its sweep."""
         return identity(self.overrides)

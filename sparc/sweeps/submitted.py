@@ -1,5 +1,6 @@
 """The jobs of a sweep that were handed to Slurm or to processes of their own, and their ids."""
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def in_queue(folder: Path, jobs: Collection[_Identity]) -> dict[_Identity, Submi
     if not open_:
         return {}
     try:
-        there = slurm.certain_queue()
+        there = slurm.queue(slurm.PAUSES)
     except slurm.Silent as error:
         raise UserError(
             f"Slurm does not tell which jobs of this sweep still run ({error}): try again when it "
@@ -86,7 +87,9 @@ def fates(folder: Path, jobs: Collection[_Identity]) -> dict[_Identity, tuple[st
     """
     made = {key: each for key, each in read_submitted(folder).items() if key in jobs}
     ids = {each.id for each in made.values() if each.cluster == SLURM}
-    states, queued = (slurm.endings(ids), slurm.queue()) if ids else ({}, None)
+    states, queued = slurm.endings(ids) if ids else {}, None
+    with contextlib.suppress(slurm.Silent):
+        queued = slurm.queue() if ids else None
     return {
         key: (_fate(each, states.get(each.id, ""), queued), each.log(folder))
         for key, each in made.items()

@@ -70,8 +70,9 @@ class _Watch:
         if not ids or now - self._asked < pause:
             return set()
         self._asked = now
-        there = slurm.queue()
-        if there is None:  # a busy controller: ask again
+        try:
+            there = slurm.queue()
+        except slurm.Silent:  # a busy controller: ask again
             return set()
         self._tell({there[name].reason for name in ids if name in there})
         absent = {name for name in ids if name not in there}

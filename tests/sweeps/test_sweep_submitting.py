@@ -42,7 +42,7 @@ def test_a_slurm_that_gives_no_answer_has_not_an_empty_queue(
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
-    monkeypatch.setattr("sparc.sweeps.slurm._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("sparc.sweeps.slurm.PAUSES", (0.01, 0.01, 0.01))
     _command(bin_, "squeue", "echo slurm_load_jobs error: Timed out >&2; exit 1")
     _command(bin_, "sacct", "echo '7_0|'; echo '7_1|TIMEOUT'")
     sweep = make_sweep(tmp_path)

@@ -11,10 +11,10 @@ mean of the seeds' p-values, which is valid under any dependence (Ruschendorf 19
 2020).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-_Merge = Callable[[Sequence[Any]], dict[str, Any]]
+from sparc.runs.tree import merged
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -46,11 +46,7 @@ def combined_value(leaves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**same, "value": mean([leaf["value"] for leaf in leaves])}
 
 
-def combined(trees: Sequence[Mapping[str, Any] | None], merge: _Merge) -> dict[str, Any] | None:
-    """Trees of equal shape as one, leaf by leaf; None where any of them is missing."""
+def combined_changes(trees: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Trees of changes as one; None where any of them is."""
     known = [tree for tree in trees if tree is not None]
-    if not known or len(known) < len(trees):
-        return None
-    if any(not isinstance(known[0].get(name, {}), Mapping) for name in ("absolute", "value")):
-        return merge(known)
-    return {key: combined([tree.get(key) for tree in known], merge) for key in known[0]}
+    return merged(known, combined_change) if known and len(known) == len(trees) else None

@@ -7,9 +7,9 @@ from typing import Any
 
 from sparc.config import NOT_CONTENT, BudgetConfig, DatasetConfig, EvaluationConfig
 from sparc.evaluation.verdict import Findings, findings, verdict
-from sparc.runs.tree import leaf
+from sparc.runs.tree import leaf, merged
 from sparc.storage.digests import digest
-from sparc.sweeps.combining import combined, combined_change, combined_value, mean
+from sparc.sweeps.combining import combined_changes, combined_value, mean
 from sparc.sweeps.jobs import Job
 from sparc.sweeps.table import attribution_of, method_names
 
@@ -156,10 +156,7 @@ def _point(
     first, trees = parts[0].job, [part.trees for part in parts]
 
     def changes(*path: str) -> dict[str, Any] | None:
-        return combined([leaf(tree, *path) for tree in trees], combined_change)
-
-    def values(arm: str) -> dict[str, Any]:
-        return combined([tree[arm] for tree in trees], combined_value) or {}
+        return combined_changes([leaf(tree, *path) for tree in trees])
 
     random = ("control", "random")
     change, difference = changes("change") or {}, changes(*random, "difference")
@@ -176,8 +173,8 @@ def _point(
         seeds=tuple(part.seed for part in parts),
         jobs=tuple(part.job.name for part in parts),
         primary=_primary(first),
-        baseline=values("baseline"),
-        pruned=values("pruned"),
+        baseline=merged([tree["baseline"] for tree in trees], combined_value),
+        pruned=merged([tree["pruned"] for tree in trees], combined_value),
         change=change,
         random_draws=min(leaf(tree, *random, "draws") or 0 for tree in trees),
         random=changes(*random, "change"),

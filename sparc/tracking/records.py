@@ -1,12 +1,12 @@
 """What W&B is told about a run, read from its directory; nothing here needs W&B."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sparc.config import NOT_CONTENT
 from sparc.runs import Run
-from sparc.runs.tree import leaf, plain_references
+from sparc.runs.tree import leaf, leaves, plain_references
 from sparc.storage.digests import digest
 from sparc.sweeps.identity import identity
 from sparc.tracking.private import scrubbed
@@ -50,12 +50,8 @@ def _group(hydra: Mapping[str, Any], folder: Path) -> str | None:
     return folder.parent.name if "${" in sweep else Path(sweep).name
 
 
-def _flat(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _flat(value, (*path, str(key)))
-    elif tree is not None:
-        yield "/".join(path), tree
+def _flat(tree: Any, *path: str) -> dict[str, Any]:
+    return {"/".join(each): value for each, value in leaves(tree, path=path) if value is not None}
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,9 +61,9 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
     whole path (`baseline/toxicity/rate/value`). Missing values are left out.
     """
     parts = ("selection", "localisation", "baseline", "pruned", "control")
-    found = dict(_flat(results.get("change"), ()))
+    found = _flat(results.get("change"))
     for part in ("status", "reason", "verdict", *parts):
-        found |= dict(_flat(results.get(part), (part,)))
+        found |= _flat(results.get(part), part)
     found["run/seconds"] = results["run"]["seconds"]
     for stage in results["stages"]:
         found[f"stages/{stage['name']}/seconds"] = stage["seconds"]

@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from sparc.config import NOT_CONTENT, BudgetConfig, DatasetConfig, EvaluationConfig
 from sparc.evaluation.verdict import Findings, findings, verdict
@@ -73,25 +74,24 @@ class Point:
         return {**named, "primary": ".".join(self.primary), "control": control}
 
 
+class _Where(NamedTuple):
+    """What the jobs of a point have in common."""
+
+    setting: str
+    num_neurons: int
+    split: str
+    in_sample: bool
+
+
 @dataclass(frozen=True)
 class _Measured:
     """One amount of one job: its own, or an entry of its curve."""
 
     job: Job
-    setting: str
-    num_neurons: int
+    seed: int
+    where: _Where
     trees: _Tree
     own: bool
-
-    @property
-    def seed(self) -> int:
-        return int(leaf(self.job.results, "run", "seed") or 0)
-
-    @property
-    def key(self) -> tuple[str, int, str, bool]:
-        split = leaf(self.job.results, "evaluation", "split") or "held_out"
-        in_sample = bool(leaf(self.job.results, "evaluation", "in_sample"))
-        return self.setting, self.num_neurons, split, in_sample
 
 
 def points(jobs: Sequence[Job]) -> list[Point]:
@@ -99,44 +99,41 @@ def points(jobs: Sequence[Job]) -> list[Point]:
 
     A job with a curve counts for each of its amounts. A seed counts once a point.
     """
-    named = method_names(jobs)
-    groups: dict[tuple[str, int, str, bool], dict[int, _Measured]] = defaultdict(dict)
+    groups: dict[_Where, dict[int, _Measured]] = defaultdict(dict)
     # a job's own amount knows more than a curve's entry (failed completions), so it goes first
-    measured = sorted(_measured(jobs), key=lambda m: (not m.own, m.job.name))
-    for each in measured:
-        groups[each.key].setdefault(each.seed, each)
-    found = [
-        _point([group[seed] for seed in sorted(group)], named, key) for key, group in groups.items()
-    ]
-    return sorted(
-        _distinct(found),
-        key=lambda p: (p.model, p.dataset, p.split, p.in_sample, p.method, p.num_neurons),
-    )
+    for each in sorted(_measured(jobs), key=lambda m: (not m.own, m.job.name)):
+        groups[each.where].setdefault(each.seed, each)
+    named = method_names(jobs)
+    found = [_point([group[seed] for seed in sorted(group)], named) for group in groups.values()]
+    order = attrgetter("model", "dataset", "split", "in_sample", "method", "num_neurons")
+    return sorted(_distinct(found), key=order)
 
 
-def _distinct(found: Sequence[Point]) -> list[Point]:
+def _distinct(found: Sequence[Point]) -> Iterator[Point]:
     """Settings that share a name get a part of their hash to it."""
-    settings = defaultdict(set)
+    name, settings = attrgetter("model", "dataset", "split", "method"), defaultdict(set)
     for point in found:
-        settings[point.model, point.dataset, point.split, point.method].add(point.setting)
-    return [
-        replace(point, method=f"{point.method} ({point.setting[:6]})")
-        if len(settings[point.model, point.dataset, point.split, point.method]) > 1
-        else point
-        for point in found
-    ]
+        settings[name(point)].add(point.setting)
+    for point in found:
+        several = len(settings[name(point)]) > 1
+        method = f"{point.method} ({point.setting[:6]})" if several else point.method
+        yield replace(point, method=method)
 
 
 def _measured(jobs: Sequence[Job]) -> Iterator[_Measured]:
     for job in jobs:
-        if job.status != "ok" or not leaf(job.results, "change"):
+        results = job.results
+        if job.status != "ok" or not results.get("change"):
             continue
-        setting = _setting(job.config)
-        amount = job.results["selection"]["num_pruned"]
-        yield _Measured(job, setting, amount, job.results, own=True)
-        for entry in job.results.get("curve") or ():
-            trees = {"baseline": job.results["baseline"], **entry}
-            yield _Measured(job, setting, entry["num_neurons"], trees, own=False)
+        seed, setting = int(leaf(results, "run", "seed") or 0), _setting(job.config)
+        split = leaf(results, "evaluation", "split") or "held_out"
+        in_sample = bool(leaf(results, "evaluation", "in_sample"))
+        where = _Where(setting, results["selection"]["num_pruned"], split, in_sample)
+        yield _Measured(job, seed, where, results, own=True)
+        for entry in results.get("curve") or ():
+            trees = {"baseline": results["baseline"], **entry}
+            at = where._replace(num_neurons=entry["num_neurons"])
+            yield _Measured(job, seed, at, trees, own=False)
 
 
 def _setting(config: _Tree) -> str:
@@ -149,10 +146,7 @@ def _setting(config: _Tree) -> str:
     return digest(kept)
 
 
-def _point(
-    parts: Sequence[_Measured], named: Mapping[str, str], key: tuple[str, int, str, bool]
-) -> Point:
-    setting, amount, split, in_sample = key
+def _point(parts: Sequence[_Measured], named: Mapping[str, str]) -> Point:
     first, trees = parts[0].job, [part.trees for part in parts]
 
     def changes(*path: str) -> dict[str, Any] | None:
@@ -162,14 +156,11 @@ def _point(
     change, difference = changes("change") or {}, changes(*random, "difference")
     found = _findings(parts, change, difference)
     return Point(
-        setting=setting,
+        **parts[0].where._asdict(),
         model=str(leaf(first.results, "model", "name")),
         dataset=str(leaf(first.config, "dataset", "name") or "unknown"),
         method=named[first.name],
         attribution=attribution_of(first),
-        num_neurons=amount,
-        split=split,
-        in_sample=in_sample,
         seeds=tuple(part.seed for part in parts),
         jobs=tuple(part.job.name for part in parts),
         primary=_primary(first),
@@ -207,7 +198,7 @@ def _findings(parts: Sequence[_Measured], change: _Tree, difference: _Tree | Non
     for each in own:
         failed.update(leaf(each, "failed_completions", "pruned") or {})
     evaluation = EvaluationConfig(
-        split=parts[0].key[2],
+        split=parts[0].where.split,
         in_sample=first.results["evaluation"]["in_sample"],
         scorers=first.results["evaluation"]["scorers"],
         budget=_budget(first),

@@ -168,10 +168,18 @@ def fetch(
 ) -> tuple[T, bool]:
     """The entry of `key`, and whether it was there already.
 
-    root: the cache folder; kind: a subfolder, such as `scores`. `save(folder)` computes and
-    writes the entry's files; `load(folder)` reads them and may raise Corrupt. Processes that
-    want the same entry at once compute it once: the others wait and read. What is there is only
-    read, so that a read-only cache serves; UserError where it lacks the entry.
+    Processes that want the same entry at once compute it once: the others wait and read. What is
+    there is only read, so that a read-only cache serves.
+
+    Args:
+        root: The cache folder.
+        kind: A subfolder, such as `scores`.
+        key: Everything that changes the entry's content.
+        load: Reads the entry's files from a folder; may raise Corrupt.
+        save: Computes and writes them to a folder.
+
+    Raises:
+        UserError: The entry is not there and cannot be written.
     """
     value = peek(root, kind, key, load=load)  # a corrupt one is named by the process repairing it
     if value is not None:

@@ -153,7 +153,9 @@ def _wait(path: Path, token: str, what: str) -> None:
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`; waits while a living process holds it, and says so.
 
-    what: what is locked, for the message.
+    Args:
+        path: The lock file.
+        what: What is locked, for the message.
     """
     token = uuid.uuid4().hex
     _wait(path, token, what)

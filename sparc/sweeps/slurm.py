@@ -17,10 +17,12 @@ _GPUS = re.compile(r"\bgpu(?::[^:,(]+)*:(\d+)")
 
 @dataclass(frozen=True)
 class Queued:
-    """A job in the queue: its state (PENDING, RUNNING, ...) and why it is in it."""
+    """A job in the queue."""
 
     state: str
+    """PENDING, RUNNING, ..."""
     reason: str
+    """Why it is in it."""
 
 
 class Silent(Exception):
@@ -89,11 +91,13 @@ def request_complaint(launcher: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True)
 class Node:
-    """A kind of node. resources: Slurm's words (gpu:a100:4). memory_gb: infinite if not told."""
+    """A kind of node."""
 
     resources: str
+    """In Slurm's words, such as gpu:a100:4."""
     gpus: int
     memory_gb: float
+    """Infinite if not told."""
 
     def __str__(self) -> str:
         memory = "" if self.memory_gb == float("inf") else f", {self.memory_gb:.0f} GB"

@@ -12,23 +12,22 @@ from sparc.sweeps.recommending import Recommendation, recommendations
 from sparc.sweeps.seed_means import Point, points
 from sparc.sweeps.table import Row, with_rows
 
-SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 1
 _ENDED_BADLY = ("failed", "interrupted", "unreadable")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All that is known of a sweep; `jobs` come with their row, in the order of sweep.csv.
-
-    arguments: the overrides of its command line, None where they were not kept.
-    """
+    """All that is known of a sweep."""
 
     name: str
     jobs: tuple[tuple[Job, Row], ...]
+    """With their rows, in the order of sweep.csv."""
     points: tuple[Point, ...]
     recommended: tuple[Recommendation, ...]
     notes: tuple[str, ...]
     arguments: tuple[str, ...] | None
+    """The overrides of its command line; None where they were not kept."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,7 +48,7 @@ class Sweep:
     def as_json(self) -> dict[str, Any]:
         """What sweep.json holds."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": _SCHEMA_VERSION,
             "name": self.name,
             "arguments": self.arguments,
             "jobs": self.counts,

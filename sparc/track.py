@@ -83,21 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = _finished_runs(folders)
     except UserError as error:
         return tell(str(error))
-    codes = _exit_codes(runs)
-    config = TrackingConfig(name="wandb", **given)
-    sent = [track(folder, code, config) for folder, code in codes.items()]
-    return 0 if all(sent) and len(sent) == len(runs) else 1
-
-
-def _exit_codes(runs: Sequence[Path]) -> dict[Path, int]:
-    """What each of `runs` ended with; those that do not tell are named and left out."""
     codes = {}
     for folder in runs:
         try:
             codes[folder] = exit_code(folder)
-        except UserError as error:
+        except UserError as error:  # what does not tell how it ended is named and left out
             tell(str(error))
-    return codes
+    config = TrackingConfig(name="wandb", **given)
+    sent = [track(folder, code, config) for folder, code in codes.items()]
+    return 0 if all(sent) and len(sent) == len(runs) else 1
 
 
 if __name__ == "__main__":

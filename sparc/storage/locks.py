@@ -128,18 +128,17 @@ def _remove_stale(path: Path, holder: dict[str, object]) -> None:
 
 
 def _wait(path: Path, token: str, what: str) -> None:
-    seen: tuple[float, float] | None = None
-    announced = False
+    touched, since, announced = None, 0.0, False
     while not _create(path, token):
         try:
-            changed = path.stat().st_mtime
+            last = path.stat().st_mtime
         except FileNotFoundError:
             continue
         now = time.monotonic()
-        if seen is None or seen[0] != changed:
-            seen = (changed, now)
+        if last != touched:
+            touched, since = last, now
         holder = _holder(path)
-        if _died_here(holder) or now - seen[1] > _STALE:
+        if _died_here(holder) or now - since > _STALE:
             _log.warning("%s: %s is gone; taking over", what, _who(holder))
             _remove_stale(path, holder)
             continue

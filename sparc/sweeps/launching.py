@@ -10,7 +10,7 @@ serves as what is submitted, and the waiting is `sparc.sweeps.waiting`'s.
 import contextlib
 import io
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
 
+from sparc.config.complaints import tell
 from sparc.errors import UserError
 from sparc.storage.locks import held, lock
 from sparc.sweeps import slurm
@@ -50,9 +51,8 @@ class _Plan:
         if self.done == total:
             return f"all {total} jobs are done already: nothing to run"
         said = [f"{self.done} of {total} jobs are done already"] if self.done else []
-        said += [f"{running} still run" if said else f"{running} of {total} jobs still run"][
-            :running
-        ]
+        if running:
+            said.append(f"{running} still run" if said else f"{running} of {total} jobs still run")
         then = f"running {todo}" if todo else "waiting for them"
         return f"{', '.join(said)}: {then}" if said else f"running {total} jobs"
 
@@ -106,8 +106,7 @@ def launch(launcher: Any, jobs: Sequence[Sequence[str]], config: DictConfig, par
             run_at_most(parallel, _executor(launcher), _calls(launcher, left.todo), folder)
         await_all(folder, [*left.queued.values(), *made], left.busy)
     except UserError as error:
-        print(f"sparc: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(tell(str(error)))
 
 
 def _executor(launcher: Any) -> Any:
@@ -121,20 +120,14 @@ def _executor(launcher: Any) -> Any:
     first = {} if timeouts is None else {f"{cluster}_max_num_timeout": timeouts}
     executor = submitit.AutoExecutor(settings.pop("submitit_folder"), cluster, **first)
     if cluster == SLURM:
-        settings["setup"] = [*_setup(settings)]
+        cpus, given = settings.get("cpus_per_task"), settings.get("setup") or []
+        first_lines = [_FIRST, _SRUN_CPUS.format(cpus)] if cpus else [_FIRST]
+        settings["setup"] = [*first_lines, *(line for line in given if line != _FIRST)]
     common = {each.name for each in fields(BaseQueueConf)}
     executor.update_parameters(
         **{key if key in common else f"{cluster}_{key}": each for key, each in settings.items()}
     )
     return executor
-
-
-def _setup(settings: dict[str, Any]) -> Iterator[str]:
-    given = settings.get("setup") or []
-    yield _FIRST
-    if settings.get("cpus_per_task"):
-        yield _SRUN_CPUS.format(settings["cpus_per_task"])
-    yield from (line for line in given if line != _FIRST)
 
 
 def _calls(

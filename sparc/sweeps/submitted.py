@@ -89,7 +89,7 @@ def fates(folder: Path, jobs: Collection[_Identity]) -> dict[_Identity, tuple[st
     ids = {each.id for each in made.values() if each.cluster == SLURM}
     states, queued = slurm.endings(ids) if ids else {}, None
     with contextlib.suppress(slurm.Silent):
-        queued = slurm.queue() if ids else None
+        queued = slurm.queue() if ids else None  # None also where there is no answer
     return {
         key: (_fate(each, states.get(each.id, ""), queued), each.log(folder))
         for key, each in made.items()

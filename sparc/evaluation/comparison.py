@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sparc.config import UNDESIRED, DatasetConfig, EvaluationConfig
+from sparc.config import DatasetConfig, EvaluationConfig
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Measurement
 from sparc.evaluation.metrics import metrics, values
@@ -15,7 +15,7 @@ from sparc.evaluation.statistics import (
     random_rank,
     smallest_detectable,
 )
-from sparc.evaluation.verdict import Budget, Findings, findings
+from sparc.evaluation.verdict import Findings, findings
 from sparc.runs.tree import Path, grown
 
 Metrics = dict[Path, Metric]
@@ -59,18 +59,6 @@ def _random_control(
     }
 
 
-def prompts_named(config: EvaluationConfig, dataset: DatasetConfig) -> str:
-    """Which prompts the numbers come from, in the words of the verdict."""
-    split = "in-sample (attributed)" if config.in_sample else config.split.replace("_", "-")
-    return f"{split}, selected-on-the-baseline" if dataset.selected_on_baseline else split
-
-
-def _named(config: EvaluationConfig, dataset: DatasetConfig) -> str:
-    """What the primary metric is called in the verdict."""
-    kind = "repetition" if config.scorers[0] == "repetition" else "toxicity"
-    return f"{kind} {dataset.primary_metric}".replace("_", " ")
-
-
 def compare(
     arms: Arms, config: EvaluationConfig, dataset: DatasetConfig, seed: int
 ) -> tuple[dict[str, Any], Findings]:
@@ -102,13 +90,10 @@ def compare(
     found = findings(
         changed,
         random and random["difference"],
-        primary=primary,
-        prompts=prompts_named(config, dataset),
+        primary,
+        config,
+        dataset,
         detectable=smallest_detectable(base[primary], pruned[primary]),
-        undesired=UNDESIRED,
-        neutral=dataset.neutral_category or "",
-        budget=Budget(**vars(config.budget)),
-        metric=_named(config, dataset),
         failed=arms.pruned.failed,
     )
     trees = {

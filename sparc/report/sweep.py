@@ -10,10 +10,10 @@ from sparc.display.plain import visible
 from sparc.report.metrics import GENERAL, before_and_after, change_and_interval, name
 from sparc.report.sweep_charts import Series, against_amount, trade_off
 from sparc.report.templating import page
-from sparc.sweeps.methods import method_names
-from sparc.sweeps.points import Point
 from sparc.sweeps.recommending import acceptable
+from sparc.sweeps.seed_means import Point
 from sparc.sweeps.summary import Sweep
+from sparc.sweeps.table import method_names
 
 _BEATS = {True: "yes", False: "no", None: numbers.MISSING}
 

@@ -11,7 +11,7 @@ from sparc.report.marks import Dots, Figure, Line, Mark, Point, drawing
 from sparc.report.metrics import GENERAL
 from sparc.report.metrics import change_and_interval as _told
 from sparc.runs.tree import Path, leaf
-from sparc.sweeps.points import Point as Measured
+from sparc.sweeps.seed_means import Point as Measured
 
 _SHAPES = 5  # marks and colours of the style sheet; further methods repeat them with broken lines
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sparc.attribution.explanations import histogram
+from sparc.components.selection import lowest
 from sparc.display import numbers
 from sparc.display.plain import embedded_json, visible
 from sparc.report import charts
@@ -13,6 +14,7 @@ from sparc.report.axes import Axis, ticks
 from sparc.report.relevance import coloured, relevance_note
 from sparc.report.svg import tag
 from tests.support.report_run import HOSTILE
+from tests.support.scored import scored
 
 
 @pytest.mark.parametrize("attack", HOSTILE)
@@ -94,9 +96,7 @@ def test_a_line_without_relevance_has_no_shade():
 
 def test_the_histogram_counts_every_neuron_and_splits_at_the_cut():
     contrast = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)) ** 3
-    order = torch.argsort(contrast.flatten())[:40]
-    selection = [(int(i) // 500, int(i) % 500) for i in order]
-    found = histogram(contrast, selection)
+    found = histogram(scored(contrast), lowest(scored(contrast), 40))
     assert sum(found["counts"]) == 1500
     assert found["edges"] == sorted(found["edges"])
     below = zip(found["edges"][1:], found["counts"], strict=True)
@@ -105,5 +105,6 @@ def test_the_histogram_counts_every_neuron_and_splits_at_the_cut():
 
 @pytest.mark.parametrize("value", [0.0, -3.5])
 def test_the_histogram_of_equal_scores(value):
-    found = histogram(torch.full((2, 4), value), [(0, 0)])
+    equal = scored(torch.full((2, 4), value))
+    found = histogram(equal, lowest(equal, 1))
     assert sum(found["counts"]) == 8

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from sparc.errors import UserError
 from sparc.runs import Run
 from sparc.runs.folder import NEURONS_FILE, REFERENCES_FILE
-from sparc.runs.tree import leaf, leaves, plain_references
+from sparc.runs.tree import leaf, plain_references
 from sparc.sweeps.jobs import changes_content
 
 _GROUPS = ("model", "dataset", "attribution", "pruning", "evaluation", "tracking", "experiment")
@@ -215,7 +215,15 @@ def _instead(saved: list[str], groups: list[str], compose: Compose) -> list[str]
 
 def _leaves(plain: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Dotted key and value, not resolved, of everything in a group."""
-    return ((".".join(path), value) for path, value in leaves(plain[name], path=(name,)))
+
+    def below(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if not isinstance(value, dict):
+            yield key, value
+            return
+        for part, each in value.items():
+            yield from below(f"{key}.{part}", each)
+
+    yield from below(name, plain[name])
 
 
 def _quoted(value: Any) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 from sparc.config import NOT_CONTENT, UNDESIRED
 from sparc.evaluation.verdict import Budget, Findings, findings, verdict
-from sparc.runs.tree import leaf, merged
+from sparc.runs.tree import leaf
 from sparc.storage.digests import digest
-from sparc.sweeps.combining import combined_changes, combined_value, mean
+from sparc.sweeps.combining import combined, combined_changes, combined_value, mean
 from sparc.sweeps.jobs import Job
 from sparc.sweeps.methods import attribution_of, method_names
 
@@ -175,8 +175,8 @@ def _point(
         seeds=tuple(part.seed for part in parts),
         jobs=tuple(part.job.name for part in parts),
         primary=_primary(first),
-        baseline=merged([tree["baseline"] for tree in trees], combined_value),
-        pruned=merged([tree["pruned"] for tree in trees], combined_value),
+        baseline=combined([tree["baseline"] for tree in trees], combined_value),
+        pruned=combined([tree["pruned"] for tree in trees], combined_value),
         change=change,
         random_draws=min(draws),
         random=combined_changes([leaf(tree, "control", "random", "change") for tree in trees]),

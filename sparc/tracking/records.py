@@ -1,13 +1,13 @@
 """What W&B is told about a run, read from its directory; nothing here needs W&B."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparc.config import NOT_CONTENT
 from sparc.runs import Run
-from sparc.runs.tree import leaves, plain_references
+from sparc.runs.tree import plain_references
 from sparc.storage.digests import digest
 from sparc.sweeps.jobs import identity
 from sparc.tracking.private import scrubbed
@@ -68,8 +68,12 @@ def describe(folder: Path, tags: list[str]) -> Described:
     return Described(id=digest([str(folder.resolve()), config])[:16], **clean)
 
 
-def _flat(tree: Any, *path: str) -> dict[str, Any]:
-    return {"/".join(each): value for each, value in leaves(tree, path=path) if value is not None}
+def _flat(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _flat(value, (*path, str(key)))
+    elif tree is not None:
+        yield "/".join(path), tree
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,9 +83,9 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
     whole path (`baseline/toxicity/rate/value`). Missing values are left out.
     """
     parts = ("selection", "localisation", "baseline", "pruned", "control")
-    found = _flat(results.get("change"))
+    found = dict(_flat(results.get("change"), ()))
     for part in ("status", "reason", "verdict", *parts):
-        found |= _flat(results.get(part), part)
+        found |= dict(_flat(results.get(part), (part,)))
     found["run/seconds"] = results["run"]["seconds"]
     for stage in results["stages"]:
         found[f"stages/{stage['name']}/seconds"] = stage["seconds"]

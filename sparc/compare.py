@@ -20,6 +20,7 @@ from sparc.storage.digests import digest
 
 _LISTED = 12  # shared neurons on the terminal; comparison.json has all
 _COLUMNS = ["runs", "shared", "Jaccard", "by chance", "p", "p in layers", "rank corr."]
+_LAYER_COLUMNS = ["layer", "selected", "shared", "by chance", "p", "rank corr."]
 _NOTE = (
     "by chance: expected of random selections of the same sizes. p: chance that those share as "
     "much or more; in layers: with the same number in every layer as well. rank corr.: Spearman's "
@@ -61,9 +62,6 @@ def _layer_rows(each: Comparison) -> list[list[str]]:
         ]
         for layer in each.overlap.per_layer
     ]
-
-
-_LAYER_COLUMNS = ["layer", "selected", "shared", "by chance", "p", "rank corr."]
 
 
 def _legend(circuits: Sequence[Circuit]) -> list[list[str]]:

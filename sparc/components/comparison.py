@@ -9,20 +9,18 @@ from typing import Any
 from sparc.components.overlap import Overlap, RankCorrelation, overlap, rank_correlation
 from sparc.runs.circuits import Circuit
 
-SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 1
 _ALL_SUBSETS = 6  # circuits; with more, only pairs, triples and all of them are compared
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Some of the circuits, by position, with what they share.
-
-    correlation: of two circuits that both have a contrast.
-    """
+    """Some of the circuits, by position, with what they share."""
 
     members: tuple[int, ...]
     overlap: Overlap
     correlation: RankCorrelation | None
+    """Of two circuits that both have a contrast."""
 
 
 def letters(members: Sequence[int]) -> str:
@@ -59,7 +57,7 @@ def compare_circuits(circuits: Sequence[Circuit]) -> list[Comparison]:
 def as_json(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> dict[str, Any]:
     """comparison.json: `runs` by letter, and one entry of `comparisons` for each set of them."""
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _SCHEMA_VERSION,
         "model": circuits[0].fingerprint,
         "neurons": {"per_layer": circuits[0].width},
         "runs": {

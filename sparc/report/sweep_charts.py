@@ -57,7 +57,7 @@ def _random_band(series: Sequence[Series], path: Path) -> list[Mark]:
     above = [(amount * by, max(ends_of(found[amount]))) for amount in amounts for by in wide]
     below = [(amount * by, min(ends_of(found[amount]))) for amount in amounts for by in wide]
     means = [mean(each["relative"] for each in found[amount]) for amount in amounts]
-    middle = [Point(x, y, size=3.5) for x, y in zip(amounts, means, strict=True)]
+    middle = [Point(x, y, size=4) for x, y in zip(amounts, means, strict=True)]
     band = Line("band random", [*above, *reversed(below)], filled=True)
     return [band, Dots("random", middle, joined=True)]
 
@@ -117,7 +117,7 @@ def trade_off(series: Sequence[Series], primary: Path, metric: str) -> Figure | 
     side = "end" if x.at(budget) > 0.7 else "start"  # where there is room
     ends = [(budget, y.low), (budget, y.high)]
     marks: list[Mark] = [Line("cut", ends, f"budget {allowed}", side)] if near else []
-    controls = [Point(across["relative"], up["relative"], size=3.5) for across, up in random]
+    controls = [Point(across["relative"], up["relative"], size=4) for across, up in random]
     marks += [Dots("random", controls), *map(_costs, pruned)]
     rows = [
         [*_named(each, point), *_told(point.change, primary), *_told(point.change, GENERAL)]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 Path = tuple[str, ...]
-_Leaf = TypeVar("_Leaf")
+Leaf = TypeVar("Leaf")
 _REFERENCE = re.compile(r"\$\{([A-Za-z]\w*(?:\.\w+)*)\}")
 
 
@@ -25,13 +25,13 @@ def is_metric(node: Any) -> bool:
     )
 
 
-def _is_plain(node: Any) -> bool:
+def is_plain(node: Any) -> bool:
     """Whether a node has nothing below it."""
     return not isinstance(node, Mapping)
 
 
 def leaves(
-    tree: Any, is_leaf: Callable[[Any], bool] = _is_plain, path: Path = ()
+    tree: Any, is_leaf: Callable[[Any], bool] = is_plain, path: Path = ()
 ) -> Iterator[tuple[Path, Any]]:
     """Path and value of every leaf below `tree`; paths begin with `path`."""
     if is_leaf(tree):
@@ -41,7 +41,7 @@ def leaves(
         yield from leaves(below, is_leaf, (*path, str(name)))
 
 
-def grown(leaves: Mapping[Path, _Leaf]) -> dict[str, Any]:
+def grown(leaves: Mapping[Path, Leaf]) -> dict[str, Any]:
     """The tree that has these leaves."""
     root: dict[str, Any] = {}
     for path, value in leaves.items():

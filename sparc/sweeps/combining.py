@@ -11,10 +11,10 @@ mean of the seeds' p-values, which is valid under any dependence (Ruschendorf 19
 2020).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sparc.runs.tree import merged
+Merge = Callable[[Sequence[Any]], Any]
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -46,7 +46,25 @@ def combined_value(leaves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**same, "value": mean([leaf["value"] for leaf in leaves])}
 
 
+def combined(trees: Sequence[Mapping[str, Any]], merge: Merge) -> dict[str, Any]:
+    """Trees of equal shape as one, leaf by leaf; None where a leaf is missing in any of them."""
+    result: dict[str, Any] = {}
+    for key in trees[0]:
+        parts = [tree.get(key) for tree in trees]
+        if any(part is None for part in parts):
+            result[key] = None
+        elif _is_leaf(parts[0]):
+            result[key] = merge(parts)
+        else:
+            result[key] = combined(parts, merge)  # type: ignore[arg-type]  # no None is left
+    return result
+
+
+def _is_leaf(part: Any) -> bool:
+    return any(not isinstance(part.get(name, {}), Mapping) for name in ("absolute", "value"))
+
+
 def combined_changes(trees: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
     """Trees of changes as one; None where any of them is."""
     known = [tree for tree in trees if tree is not None]
-    return merged(known, combined_change) if known and len(known) == len(trees) else None
+    return combined(known, combined_change) if known and len(known) == len(trees) else None

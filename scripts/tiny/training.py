@@ -64,7 +64,7 @@ def encode(
     """Token ids of whole documents, from begin token to end token."""
     vocabulary = tokenizer.get_vocab()
     return [
-        [BOS, *(vocabulary.get(word, UNK) for word in corpus.text_of(document).split()), EOS]
+        [BOS, *(vocabulary.get(word, UNK) for word in corpus.joined(document).split()), EOS]
         for document in documents
     ]
 

@@ -13,39 +13,29 @@ damage       any of: perplexity of a text other than the undesired one up by mor
 prompts      which ones: held-out, validation, or in-sample (those that were attributed).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparc.config import BudgetConfig
 from sparc.evaluation.statistics import Change
 
-SIGNIFICANCE = 0.05
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a removal may cost: relative rise of perplexity, absolute rises of rates and scores."""
-
-    perplexity: float = 0.05
-    loop_rate: float = 0.05
-    toxicity: float = 0.02
-    accuracy: float = 0.02
+_SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the rules found. `effect`: decrease, increase or none; `beats_random`: None if untested.
-
-    `change` is the primary metric's; `detectable` the smallest relative change the design finds.
-    """
+    """What the rules found."""
 
     metric: str
     effect: str
+    """decrease, increase or none"""
     change: Change
+    """The primary metric's."""
     detectable: float | None
+    """The smallest relative change the design finds."""
     beats_random: bool | None
+    """None if untested."""
     damage: tuple[str, ...]
     prompts: str
 
@@ -59,7 +49,7 @@ def findings(
     detectable: float | None = None,
     undesired: str = "undesired",
     neutral: str = "neutral",
-    budget: Budget | None = None,
+    budget: BudgetConfig | None = None,
     metric: str | None = None,
     failed: Mapping[str, int] | None = None,
 ) -> Findings:
@@ -81,8 +71,8 @@ def findings(
         beats_random=None if contrast is None else _beats(contrast, effect),
         damage=(
             *_failures(failed or {}),
-            *_damage(change, primary, undesired, neutral, budget or Budget()),
-            *_lost(change, budget or Budget()),
+            *_damage(change, primary, undesired, neutral, budget or BudgetConfig()),
+            *_lost(change, budget or BudgetConfig()),
         ),
         prompts=prompts,
     )
@@ -99,7 +89,7 @@ def verdict(found: Findings) -> str:
 
 def _effect(leaf: Change) -> str:
     interval, p = leaf["ci95"], leaf["p_value"]
-    if interval is None or p is None or p >= SIGNIFICANCE:
+    if interval is None or p is None or p >= _SIGNIFICANCE:
         return "none"
     if interval[1] < 0:
         return "decrease"
@@ -117,7 +107,11 @@ def _beats(contrast: Change, effect: str) -> bool | None:
 
 
 def _damage(
-    change: Mapping[str, Any], primary: Sequence[str], undesired: str, neutral: str, budget: Budget
+    change: Mapping[str, Any],
+    primary: Sequence[str],
+    undesired: str,
+    neutral: str,
+    budget: BudgetConfig,
 ) -> Iterator[str]:
     for text, leaf in (change.get("perplexity") or {}).items():
         if text == undesired or leaf is None:
@@ -142,7 +136,7 @@ def _failures(failed: Mapping[str, int]) -> Iterator[str]:
             yield f"{count} completions of {name} prompts failed"
 
 
-def _lost(change: Mapping[str, Any], budget: Budget) -> Iterator[str]:
+def _lost(change: Mapping[str, Any], budget: BudgetConfig) -> Iterator[str]:
     """Completions without words, and accuracy on tasks."""
     for name, tree in (change.get("by_category") or {}).items():
         leaf = (tree.get("empty") or {}).get("rate")
@@ -151,13 +145,13 @@ def _lost(change: Mapping[str, Any], budget: Budget) -> Iterator[str]:
     for task, tree in (change.get("lm_eval") or {}).items():
         for metric, leaf in tree.items():
             absolute, p = (leaf["absolute"], leaf["p_value"]) if leaf else (None, None)
-            if absolute is not None and -absolute > budget.accuracy and (p or 0) < SIGNIFICANCE:
+            if absolute is not None and -absolute > budget.accuracy and (p or 0) < _SIGNIFICANCE:
                 yield f"{task} {metric} {100 * absolute:+.1f} points"
 
 
 def _rises(leaf: Change, budget: float) -> bool:
     absolute, p = leaf["absolute"], leaf["p_value"]
-    return absolute is not None and absolute > budget and p is not None and p < SIGNIFICANCE
+    return absolute is not None and absolute > budget and p is not None and p < _SIGNIFICANCE
 
 
 def _effect_words(found: Findings) -> str:

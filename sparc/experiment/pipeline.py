@@ -29,7 +29,7 @@ from sparc.evaluation.arms import Arms, completions_in_all, measured_arms
 from sparc.evaluation.cached import measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.harness import known_tasks
-from sparc.evaluation.measure import Bench
+from sparc.evaluation.measure import Evaluation
 from sparc.evaluation.verdict import verdict
 from sparc.experiment.results import (
     NO_SCORES,
@@ -48,7 +48,7 @@ from sparc.storage.artifacts import write_json, write_lines
 from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks
 from sparc.tasks.prompts import refuse_too_long
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import means_of, scorers_of
+from sparc.tasks.tools import scorers_of, tools_of
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def run(
         if config.stage != "attribute":
             known_tasks(config.evaluation.lm_eval)
     with stages.stage("references"):
-        dataset = fitted(dataset, means_of(config, model, dataset, scorers, stages))
+        dataset = fitted(dataset, tools_of(config, model, dataset, scorers, stages))
         path = f"model.path={config.model.path}"
         refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
         if config.stage != "attribute":
@@ -121,13 +121,13 @@ def run(
     if contrast is not None and model.planted:
         results["localisation"] = localisation(contrast, model.planted)
 
-    bench, measured = _evaluate(config, model, dataset, scorers, ranking, stages)
+    evaluation, measured = _evaluate(config, model, dataset, scorers, ranking, stages)
     arms = measured[ranking.amount]
     write_lines(folder / "completions.jsonl", completions(config, dataset, arms))
     with stages.stage("statistics"):
         trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
         curve = _curve(config, measured)
-    described = describe_evaluation(config, bench, arms, findings)
+    described = describe_evaluation(config, evaluation, arms, findings)
     results |= {"evaluation": described, **trees, "curve": curve, "verdict": verdict(findings)}
     if config.pruning.save_model:
         with stages.stage("save"), removed(model, selection):
@@ -180,20 +180,20 @@ def _evaluate(
     scorers: Mapping[str, Scorer],
     ranking: _Ranking,
     stages: Stages,
-) -> tuple[Bench, Mapping[int, Arms]]:
-    """amount -> baseline, pruned, random draws and oracle, all on the same prompts."""
-    cache, evaluation = Path(config.paths.cache), config.evaluation
+) -> tuple[Evaluation, Mapping[int, Arms]]:
+    """amount -> baseline, pruned, random controls and oracle, all on the same prompts."""
+    cache = Path(config.paths.cache)
     amounts = sorted({ranking.amount, *config.pruning.curve})
     with stages.stage("baseline") as record:
-        bench = Bench(model, dataset, evaluation, scorers, config.seed)
-        with stages.progress("baseline: completions", bench.completions) as advance:
-            baseline, record["cached"] = measured_baseline(bench, cache, advance)
+        evaluation = Evaluation(model, dataset, config.evaluation, scorers, config.seed)
+        with stages.progress("baseline: completions", evaluation.completions) as advance:
+            baseline, record["cached"] = measured_baseline(evaluation, cache, advance)
     with stages.stage("evaluation") as record:
-        total = completions_in_all(bench, len(amounts))
+        total = completions_in_all(evaluation, len(amounts))
         with stages.progress("evaluation: completions", total) as advance:
             selections = [ranking.neurons[:amount] for amount in amounts]
-            arms, record["cached"] = measured_arms(bench, baseline, selections, cache, advance)
-    return bench, dict(zip(amounts, arms, strict=True))
+            arms, record["cached"] = measured_arms(evaluation, baseline, selections, cache, advance)
+    return evaluation, dict(zip(amounts, arms, strict=True))
 
 
 def _curve(config: Config, measured: Mapping[int, Arms]) -> list[dict[str, Any]]:

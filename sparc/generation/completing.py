@@ -18,14 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
+from sparc.config import SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.inference import (
-    Progress,
-    context_length,
-    evaluating,
-    padding_id,
-)
-from sparc.generation.sampling import Choose, Sampling, drawing_device, uniforms
+from sparc.generation.inference import Advance, context_length, evaluating, ignore, padding_id
+from sparc.generation.sampling import Choose, drawing_device, refuse_impossible, uniforms
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import input_device
 
@@ -34,11 +30,11 @@ def complete(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     *,
     seed: int,
     batch_tokens: int | BatchTokens,
-    progress: Progress | None = None,
+    advance: Advance = ignore,
 ) -> list[list[str]]:
     """Complete each prompt; return [prompts][samples] texts without prompt and special tokens.
 
@@ -54,22 +50,23 @@ def complete(
         sampling,
         seed=seed,
         batch_tokens=batch_tokens,
-        progress=progress,
+        advance=advance,
     )
-    return [[text_of(tokenizer, ids) for ids in samples] for samples in tokens]
+    return [[decoded(tokenizer, ids) for ids in samples] for samples in tokens]
 
 
 def complete_tokens(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     *,
     seed: int,
     batch_tokens: int | BatchTokens,
-    progress: Progress | None = None,
+    advance: Advance = ignore,
 ) -> list[list[list[int]]]:
     """As `complete`, but the new token ids [prompts][samples][tokens], without the end token."""
+    refuse_impossible(sampling)
     encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
     ends = end_tokens(model, tokenizer)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
@@ -94,8 +91,7 @@ def complete_tokens(
             for row, tokens in zip(batch, new, strict=True):
                 prompt, sample = rows[row]
                 found[prompt][sample] = tokens
-            if progress is not None:
-                progress(len(batch))
+            advance(len(batch))
     return found
 
 
@@ -105,7 +101,7 @@ def completing(batch_tokens: int) -> BatchTokens:
     return BatchTokens(batch_tokens, "evaluation.batch_tokens", "completion", ways)
 
 
-def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
     """The text of new token ids, without special tokens and with the spaces they stand for."""
     return str(
         tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -116,7 +112,7 @@ def _generate(
     model: Any,
     encoded: Sequence[Sequence[int]],
     prompts: list[int],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     numbers: NDArray[np.float64],
 ) -> Tensor:
     """New token ids [rows, steps], steps up to `max_new_tokens`; padded at the end.

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sparc.config import NOT_CONTENT, UNDESIRED
-from sparc.evaluation.verdict import Budget, Findings, findings, verdict
+from sparc.config import NOT_CONTENT, UNDESIRED, BudgetConfig
+from sparc.evaluation.verdict import Findings, findings, verdict
 from sparc.runs.tree import leaf
 from sparc.storage.digests import digest
 from sparc.sweeps.combining import combined, combined_changes, combined_value, mean
@@ -194,10 +194,10 @@ def _primary(job: Job) -> tuple[str, ...]:
     return tuple(job.results["evaluation"]["primary_metric"].split("."))
 
 
-def _budget(job: Job) -> Budget:
+def _budget(job: Job) -> BudgetConfig:
     given = leaf(job.config, "evaluation", "budget") or {}
-    known = {each.name for each in fields(Budget)}
-    return Budget(
+    known = {each.name for each in fields(BudgetConfig)}
+    return BudgetConfig(
         **{
             key: value
             for key, value in given.items()

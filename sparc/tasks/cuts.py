@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from sparc.generation.completing import text_of
+from sparc.generation.completing import decoded
 from sparc.generation.scorers import Scorer
 
 # What joins the two parts of a word such as don't, and half a character.
@@ -25,7 +25,7 @@ def word_starts(tokenizer: Any, tokens: Sequence[int]) -> list[int]:
     after another one or after a space, which belongs to the word that follows it; where it has no
     text of its own; and where several tokens make up one character.
     """
-    texts = [text_of(tokenizer, tokens[:count]) for count in range(len(tokens) + 1)]
+    texts = [decoded(tokenizer, tokens[:count]) for count in range(len(tokens) + 1)]
     starts = [0] if tokens else []
     for position, (before, after) in enumerate(pairwise(texts)):
         added = after.removeprefix(before)
@@ -46,7 +46,7 @@ def cuts(
     """
     starts = [word_starts(tokenizer, each) for each in responses]
     prefixes = [
-        [text_of(tokenizer, tokens[:end]) for end in [*begun[1:], len(tokens)]]
+        [decoded(tokenizer, tokens[:end]) for end in [*begun[1:], len(tokens)]]
         for tokens, begun in zip(responses, starts, strict=True)
     ]
     scores = iter(scorer([prefix for each in prefixes for prefix in each]))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import get_method
 
 from sparc.config import GENERAL, UNDESIRED, DatasetConfig, EvaluationConfig, settings_of
-from sparc.generation.lexicon import Lexicon
+from sparc.generation.scorers import Lexicon
 from sparc.sources.leaks import refuse_leak, refuse_text_leak
 from sparc.storage.digests import digest
 
@@ -36,7 +36,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Means:
+class Tools:
     """What a data set may work with once the model is loaded.
 
     scorer: the primary one, None where the run loads none. progress: shows how far something is,
@@ -65,7 +65,7 @@ class Dataset:
     texts: Mapping[str, Sequence[str]]
     lexicon: Lexicon | None = None
     append_eos: bool = False
-    on_model: Callable[[Means], "Dataset"] | None = None
+    on_model: Callable[[Tools], "Dataset"] | None = None
 
     def revision(self) -> dict[str, Any]:
         """How much there is of each part, and a hash of its content."""
@@ -99,9 +99,9 @@ def load_dataset(
     return dataset
 
 
-def fitted(dataset: Dataset, means: Means) -> Dataset:
+def fitted(dataset: Dataset, tools: Tools) -> Dataset:
     """The data set for a model; the same one where it does not depend on a model."""
-    return dataset if dataset.on_model is None else dataset.on_model(means)
+    return dataset if dataset.on_model is None else dataset.on_model(tools)
 
 
 def refuse_leaks(dataset: Dataset, attributed: Iterable[str], evaluation: EvaluationConfig) -> None:

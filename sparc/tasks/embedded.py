@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparc.config import UNDESIRED, DatasetConfig, EvaluationConfig, answers, settings_of
-from sparc.tasks.dataset import Dataset, Means, Reference
+from sparc.tasks.dataset import Dataset, Reference, Tools
 from sparc.tasks.responses import (
     answered,
     candidate_categories,
@@ -37,11 +37,11 @@ def embedded(
     if not answers(config.undesired):
         return dataset
 
-    def on_model(means: Means) -> Dataset:
+    def on_model(tools: Tools) -> Dataset:
         response, categories = config.undesired.response, candidate_categories(config)
         each = -(-response.max_candidates // response.samples // len(categories))
         prompts = [p for c in categories for p in tiny.prompts("attribution", c, each)]
-        return answered(dataset, means, prompts, config, response_search(config, evaluation))
+        return answered(dataset, tools, prompts, config, response_search(config, evaluation))
 
     return replace(dataset, on_model=on_model)
 

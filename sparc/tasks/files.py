@@ -16,9 +16,9 @@ from sparc.config import (
     settings_of,
 )
 from sparc.errors import UserError
-from sparc.generation.completing import text_of
+from sparc.generation.completing import decoded
 from sparc.sources.texts import texts
-from sparc.tasks.dataset import Dataset, Means, Reference, unknown
+from sparc.tasks.dataset import Dataset, Reference, Tools, unknown
 from sparc.tasks.prompts import Prompt, of, read_prompts, refuse_too_few
 from sparc.tasks.responses import (
     answered,
@@ -67,12 +67,12 @@ def files(
     if not answers(config.undesired) and len(pools) == len(_from_texts(config)):
         return dataset
 
-    def on_model(means: Means) -> Dataset:
-        read = replace(dataset, references=_read(config, pools, means), on_model=None)
+    def on_model(tools: Tools) -> Dataset:
+        read = replace(dataset, references=_read(config, pools, tools), on_model=None)
         if not answers(config.undesired):
             return read
         search = response_search(config, evaluation)
-        return answered(read, means, _candidates(config, prompts), config, search)
+        return answered(read, tools, _candidates(config, prompts), config, search)
 
     return replace(dataset, references=unknown, on_model=on_model)
 
@@ -164,7 +164,7 @@ def _drawn(
 
 
 def _read(
-    config: DatasetConfig, pools: Mapping[str, Sequence[str]], means: Means
+    config: DatasetConfig, pools: Mapping[str, Sequence[str]], tools: Tools
 ) -> Callable[[str, int], Sequence[Reference]]:
     """As `_drawn`; a set with `seq_len` is token sequences that fill it."""
     drawn = _drawn(config, pools)
@@ -174,20 +174,20 @@ def _read(
             return drawn(name, seed)
         settings = settings_of(config, name)
         wanted = replace(settings, samples=text_share(settings))
-        with means.progress(f"references: {name} sequences", wanted.samples) as advance:
-            model = means.model
-            found = sequences(wanted, model.tokenizer, seed, means.cache, advance, model.max_length)
+        with tools.progress(f"references: {name} sequences", wanted.samples) as advance:
+            model = tools.model
+            found = sequences(wanted, model.tokenizer, seed, tools.cache, advance, model.max_length)
         rng = random.Random(f"sparc cuts of {name} sequences {seed}")
-        return [_cut(each, means, rng) for each in found] if settings.mode in _CUT else found
+        return [_cut(each, tools, rng) for each in found] if settings.mode in _CUT else found
 
     return references
 
 
-def _cut(reference: Reference, means: Means, rng: random.Random) -> Reference:
+def _cut(reference: Reference, tools: Tools, rng: random.Random) -> Reference:
     """The sequence up to a token drawn anywhere behind the first few."""
     ids = reference.token_ids or ()
     kept = ids[: rng.randint(min(_SHORTEST_CUT, len(ids)), len(ids))]
-    text = text_of(means.model.tokenizer, kept)
+    text = decoded(tools.model.tokenizer, kept)
     return replace(reference, text=text, token_ids=kept)
 
 

@@ -10,14 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sparc.config import GENERAL, UNDESIRED, DatasetConfig, EvaluationConfig, settings_of
+from sparc.config import (
+    GENERAL,
+    UNDESIRED,
+    DatasetConfig,
+    EvaluationConfig,
+    SamplingConfig,
+    settings_of,
+)
 from sparc.config.locations import EMBEDDED
 from sparc.errors import UserError
-from sparc.generation.sampling import Sampling
 from sparc.generation.scorers import repetition_scorer
 from sparc.sources.texts import texts
 from sparc.tasks.candidates import candidates
-from sparc.tasks.dataset import Dataset, Means, Reference, unknown
+from sparc.tasks.dataset import Dataset, Reference, Tools, unknown
 from sparc.tasks.files import draw, perplexity_texts
 from sparc.tasks.prompts import split_of
 from sparc.tasks.responses import answered
@@ -56,14 +62,14 @@ def repetition(
     pool = texts(config.general, cache, _POOL) if config.general.path is not None else []
     answering = _answering(config)
 
-    def on_model(means: Means) -> Dataset:
-        means = replace(means, scorer=repetition_scorer())
+    def on_model(tools: Tools) -> Dataset:
+        tools = replace(tools, scorer=repetition_scorer())
         search = _search(config, evaluation)
         here = [prompt for prompt, split in placed.items() if split == evaluation.split]
-        dataset = _evaluated(config, evaluation, _completed(means, search, here), cache)
+        dataset = _evaluated(config, evaluation, _completed(tools, search, here), cache)
         dataset = replace(dataset, references=_texts(answering, pool))
         attributed = [prompt for prompt, split in placed.items() if split == "attribution"]
-        dataset = answered(dataset, means, attributed, answering, search)
+        dataset = answered(dataset, tools, attributed, answering, search)
         return replace(dataset, references=_ended(config, dataset.references))
 
     return Dataset(references=unknown, prompts={}, texts={}, on_model=on_model)
@@ -87,7 +93,7 @@ def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
     """Greedy responses; their score is 1 - r, see `sparc.generation.scorers.repetition_scorer`."""
     threshold = 1 - config.uniqueness
     return Search(
-        sampling=Sampling(samples=1, max_new_tokens=_NEW_TOKENS, temperature=0),
+        sampling=SamplingConfig(1, _NEW_TOKENS, temperature=0, top_p=1.0),
         seed=0,
         threshold=threshold,
         benign_to=math.nextafter(threshold, 0),
@@ -101,9 +107,9 @@ def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
     )
 
 
-def _completed(means: Means, search: Search, prompts: Sequence[str]) -> list[Response]:
-    with means.progress("prompts: which of them loop", len(prompts)) as advance:
-        batches = list(responses(means, search, prompts, advance))
+def _completed(tools: Tools, search: Search, prompts: Sequence[str]) -> list[Response]:
+    with tools.progress("prompts: which of them loop", len(prompts)) as advance:
+        batches = list(responses(tools, search, prompts, advance))
     return [response for batch in batches for (response,) in batch if response.score is not None]
 
 

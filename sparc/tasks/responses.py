@@ -18,12 +18,12 @@ from sparc.config import (
     DatasetConfig,
     EvaluationConfig,
     ReferenceConfig,
+    SamplingConfig,
     answers,
     settings_of,
 )
-from sparc.generation.completing import text_of
-from sparc.generation.sampling import Sampling
-from sparc.tasks.dataset import Dataset, Means, Reference
+from sparc.generation.completing import decoded
+from sparc.tasks.dataset import Dataset, Reference, Tools
 from sparc.tasks.search import Found, Response, Search, found_responses, stream
 
 
@@ -45,7 +45,7 @@ def response_search(config: DatasetConfig, evaluation: EvaluationConfig) -> Sear
     response = config.undesired.response
     cuts = "response_cut" in (config.undesired.mode, config.general.mode)
     return Search(
-        sampling=Sampling(
+        sampling=SamplingConfig(
             samples=response.samples,
             max_new_tokens=response.max_new_tokens,
             temperature=response.temperature,
@@ -69,7 +69,7 @@ def candidate_categories(config: DatasetConfig) -> list[str]:
 
 
 def answered(
-    dataset: Dataset, means: Means, prompts: Sequence[str], config: DatasetConfig, search: Search
+    dataset: Dataset, tools: Tools, prompts: Sequence[str], config: DatasetConfig, search: Search
 ) -> Dataset:
     """`dataset` with the model's responses to `prompts` as references, where modes say so.
 
@@ -86,7 +86,7 @@ def answered(
     def found(seed: int) -> Found:
         benign = general.samples - len(texts(seed)) if answers(general) else 0
         return found_responses(
-            means,
+            tools,
             replace(search, seed=stream(search.seed, seed)),
             in_order(prompts, config.undesired, seed)[:most],
             undesired=config.undesired.samples,
@@ -94,7 +94,7 @@ def answered(
         )
 
     def references(name: str, seed: int) -> list[Reference]:
-        tokenizer = means.model.tokenizer
+        tokenizer = tools.model.tokenizer
         if name == GENERAL and not answers(general):
             return texts(seed)
         chosen = found(seed)
@@ -133,8 +133,8 @@ def _reference(tokenizer: Any, response: Response, cut: int | None) -> Reference
 
 def _continued(tokenizer: Any, response: Response, ids: Sequence[int]) -> str:
     """Prompt and response as one text, with the space between them that the tokens stand for."""
-    prompt = text_of(tokenizer, response.prompt_ids)
-    both = text_of(tokenizer, [*response.prompt_ids, *ids])
+    prompt = decoded(tokenizer, response.prompt_ids)
+    both = decoded(tokenizer, [*response.prompt_ids, *ids])
     if both.startswith(prompt):  # keep the prompt as it is, whatever its tokens make of it
         return response.prompt + both.removeprefix(prompt)
     return both

@@ -8,7 +8,7 @@ number begins with what is there.
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -18,21 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from sparc.config import SamplingConfig
 from sparc.errors import UserError
 from sparc.generation.completing import (
     complete_tokens,
     completing,
+    decoded,
     encode,
     end_tokens,
-    text_of,
 )
-from sparc.generation.sampling import Sampling
+from sparc.generation.inference import Advance, ignore
 from sparc.models.batching import BatchTokens
 from sparc.storage.artifacts import write_json
 from sparc.storage.cache import fetch
 from sparc.storage.digests import digest
 from sparc.tasks.cuts import cuts
-from sparc.tasks.dataset import Means
+from sparc.tasks.dataset import Tools
 
 _BATCH = 64  # responses: as much as a killed search loses
 _FORMULA_VERSION = 1
@@ -66,7 +67,7 @@ class Search:
     few are found.
     """
 
-    sampling: Sampling
+    sampling: SamplingConfig
     seed: int
     threshold: float
     benign_to: float
@@ -90,7 +91,7 @@ class Found:
 
 
 def found_responses(
-    means: Means, search: Search, prompts: Sequence[str], undesired: int, benign: int
+    tools: Tools, search: Search, prompts: Sequence[str], undesired: int, benign: int
 ) -> Found:
     """The first `undesired` and `benign` responses to `prompts`, at most one of a kind a prompt.
 
@@ -98,7 +99,7 @@ def found_responses(
     are found.
     """
     key = {
-        **_content(means, search, prompts),
+        **_content(tools, search, prompts),
         "threshold": search.threshold,
         "benign_to": search.benign_to,
         "fewest": search.fewest,
@@ -108,23 +109,23 @@ def found_responses(
     }
 
     def save(folder: Path) -> None:
-        found = _search(means, search, prompts, undesired, benign)
+        found = _search(tools, search, prompts, undesired, benign)
         if search.cut is not None:
-            found = Found(_cut(means, search.cut, found.undesired), found.benign)
+            found = Found(_cut(tools, search.cut, found.undesired), found.benign)
         write_json(folder / _FILE, asdict(found))
 
     def load(folder: Path) -> Found:
         kept = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         return Found(**{name: [_response(each) for each in kept[name]] for name in kept})
 
-    return fetch(means.cache, "references", key, load=load, save=save)[0]
+    return fetch(tools.cache, "references", key, load=load, save=save)[0]
 
 
 def responses(
-    means: Means,
+    tools: Tools,
     search: Search,
     prompts: Sequence[str],
-    advance: Callable[[int], None] = lambda _count: None,
+    advance: Advance = ignore,
 ) -> Iterator[list[list[Response]]]:
     """Batches of [prompts][samples], in order; each is read from the cache or made and kept."""
     size = max(1, _BATCH // search.sampling.samples)
@@ -132,11 +133,11 @@ def responses(
         batch = prompts[start : start + size]
 
         def save(folder: Path, batch: Sequence[str] = batch) -> None:
-            said = [[asdict(each) for each in samples] for samples in _said(means, search, batch)]
+            said = [[asdict(each) for each in samples] for samples in _said(tools, search, batch)]
             write_json(folder / _FILE, said)
 
         yield fetch(
-            means.cache, "responses", _content(means, search, batch), load=_load, save=save
+            tools.cache, "responses", _content(tools, search, batch), load=_load, save=save
         )[0]
         advance(len(batch) * search.sampling.samples)
 
@@ -151,30 +152,30 @@ def _response(kept: dict[str, Any]) -> Response:
     return Response(**{**kept, **ids})
 
 
-def _content(means: Means, search: Search, prompts: Sequence[str]) -> dict[str, Any]:
+def _content(tools: Tools, search: Search, prompts: Sequence[str]) -> dict[str, Any]:
     """What responses and their scores depend on."""
-    assert means.scorer is not None, "the pipeline loads the scorers of a search"
-    model = means.model
+    assert tools.scorer is not None, "the pipeline loads the scorers of a search"
+    model = tools.model
     return {
         **model.key,
         "ends": end_tokens(model.network, model.tokenizer),
-        "prompts": digest([list(prompts), _encoded(means, search, prompts)]),
+        "prompts": digest([list(prompts), _encoded(tools, search, prompts)]),
         "sampling": asdict(search.sampling),
         "seed": search.seed,
-        "scorer": means.scorer.content,
+        "scorer": tools.scorer.content,
         "formula": _FORMULA_VERSION,
     }
 
 
-def _encoded(means: Means, search: Search, prompts: Sequence[str]) -> list[list[int]]:
-    model = means.model
+def _encoded(tools: Tools, search: Search, prompts: Sequence[str]) -> list[list[int]]:
+    model = tools.model
     return encode(model.network, model.tokenizer, prompts, search.sampling.max_new_tokens)
 
 
-def _said(means: Means, search: Search, prompts: Sequence[str]) -> list[list[Response]]:
+def _said(tools: Tools, search: Search, prompts: Sequence[str]) -> list[list[Response]]:
     """Complete and score one batch."""
-    model = means.model
-    assert means.scorer is not None, "the pipeline loads the scorers of a search"
+    model = tools.model
+    assert tools.scorer is not None, "the pipeline loads the scorers of a search"
     tokens = complete_tokens(
         model.network,
         model.tokenizer,
@@ -183,27 +184,27 @@ def _said(means: Means, search: Search, prompts: Sequence[str]) -> list[list[Res
         seed=search.seed,
         batch_tokens=search.room,
     )
-    texts = [text_of(model.tokenizer, ids) for samples in tokens for ids in samples]
-    scores = iter(zip(texts, means.scorer(texts), strict=True))
+    texts = [decoded(model.tokenizer, ids) for samples in tokens for ids in samples]
+    scores = iter(zip(texts, tools.scorer(texts), strict=True))
     return [
         [
             Response(prompt, tuple(encoded), text, tuple(ids), None if np.isnan(s) else float(s))
             for ids, (text, s) in zip(samples, scores, strict=False)
         ]
         for prompt, encoded, samples in zip(
-            prompts, _encoded(means, search, prompts), tokens, strict=True
+            prompts, _encoded(tools, search, prompts), tokens, strict=True
         )
     ]
 
 
 def _search(
-    means: Means, search: Search, prompts: Sequence[str], undesired: int, benign: int
+    tools: Tools, search: Search, prompts: Sequence[str], undesired: int, benign: int
 ) -> Found:
     """Go through the prompts until there is enough of both kinds."""
     found, candidates = Found([], []), 0
     total = len(prompts) * search.sampling.samples
-    with means.progress("references: candidate responses", total) as advance:
-        for batch in responses(means, search, prompts, advance):
+    with tools.progress("references: candidate responses", total) as advance:
+        for batch in responses(tools, search, prompts, advance):
             for samples in batch:
                 found.undesired.extend(_first(samples, search.threshold, math.inf))
                 found.benign.extend(_first(samples, 0.0, search.benign_to))
@@ -234,10 +235,10 @@ def _first(samples: Sequence[Response], low: float, high: float) -> list[Respons
     return list(islice(inside, 1))
 
 
-def _cut(means: Means, threshold: float, found: list[Response]) -> list[Response]:
-    assert means.scorer is not None
+def _cut(tools: Tools, threshold: float, found: list[Response]) -> list[Response]:
+    assert tools.scorer is not None
     ids = [each.ids for each in found]
-    where = cuts(means.model.tokenizer, ids, means.scorer, threshold)
+    where = cuts(tools.model.tokenizer, ids, tools.scorer, threshold)
     return [Response(**{**vars(each), "cut": cut}) for each, cut in zip(found, where, strict=True)]
 
 

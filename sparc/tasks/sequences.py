@@ -6,7 +6,7 @@ the reference seed through a buffer, and the first texts that fill the sequence 
 
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 
 from sparc.config import ReferenceConfig
 from sparc.errors import UserError
-from sparc.generation.completing import text_of as decoded
+from sparc.generation.completing import decoded
+from sparc.generation.inference import Advance, ignore
 from sparc.models.fingerprint import tokenizer_digest
 from sparc.sources.reading import field, is_blank, require, text_of
 from sparc.sources.streams import is_local, numbered, pinned, place, source_revision, stream
@@ -26,11 +27,6 @@ _KIND, _FILE = "sequences", "sequences.jsonl"
 _CHARACTERS = 8  # of a text that are looked at first, for each token wanted
 _SECONDS = 20.0  # between two lines about how far a stream has been read
 _log = logging.getLogger(__name__)
-Advance = Callable[[int], None]
-
-
-def _silent(_count: int) -> None:
-    pass
 
 
 def sequences(
@@ -38,7 +34,7 @@ def sequences(
     tokenizer: Any,
     seed: int,
     cache: Path | None,
-    advance: Advance = _silent,
+    advance: Advance = ignore,
     context: int | None = None,
 ) -> list[Reference]:
     """`config.samples` references of exactly `config.seq_len` tokens, special ones counted.

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sparc.config import Config, answers
-from sparc.generation.scorers import Scorer
-from sparc.generation.scoring import load_scorers
+from sparc.generation.scorers import Scorer, load_scorers
 from sparc.models.model import Model
 from sparc.runs.provenance import Stages
-from sparc.tasks.dataset import Dataset, Means
+from sparc.tasks.dataset import Dataset, Tools
 
 
 def scorers_of(config: Config, model: Model, dataset: Dataset) -> dict[str, Scorer]:
@@ -20,9 +19,9 @@ def scorers_of(config: Config, model: Model, dataset: Dataset) -> dict[str, Scor
     return load_scorers(config.evaluation, dataset.lexicon, device, Path(config.paths.cache))
 
 
-def means_of(
+def tools_of(
     config: Config, model: Model, dataset: Dataset, scorers: Mapping[str, Scorer], stages: Stages
-) -> Means:
+) -> Tools:
     """What the data set finds this model's responses with; the primary scorer judges them."""
     primary = config.evaluation.scorers[0]
-    return Means(model, Path(config.paths.cache), stages.progress, scorers.get(primary))
+    return Tools(model, Path(config.paths.cache), stages.progress, scorers.get(primary))

@@ -28,7 +28,7 @@ class Sentence:
 Document = list[Sentence]
 
 
-def text_of(document: Document) -> str:
+def joined(document: Document) -> str:
     """The document as one line of space-separated words."""
     return " ".join(sentence.text for sentence in document)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sparc.evaluation.verdict import Budget, findings, verdict
+from sparc.config import BudgetConfig
+from sparc.evaluation.verdict import findings, verdict
 
 PRIMARY = ("toxicity", "rate")
 
@@ -94,7 +95,8 @@ def test_damage(change, damage):
 
 def test_budget_is_a_choice():
     assert (
-        found(FALL, perplexity={"general": leaf(0.06, 0.04, 0.08)}, budget=Budget(0.1)).damage == ()
+        found(FALL, perplexity={"general": leaf(0.06, 0.04, 0.08)}, budget=BudgetConfig(0.1)).damage
+        == ()
     )
 
 

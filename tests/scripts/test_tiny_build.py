@@ -151,7 +151,7 @@ def test_vocabulary_covers_the_corpus() -> None:
             corpus.kind_document(rng),
             corpus.hostile_document(rng),
         ):
-            assert UNK not in tokenizer(corpus.text_of(document))["input_ids"]
+            assert UNK not in tokenizer(corpus.joined(document))["input_ids"]
     words = set(grammar.vocabulary())
     assert words >= data.LEXICON
     assert all(set(pair) <= words for pair in data.LEXICON_BIGRAMS)

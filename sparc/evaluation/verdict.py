@@ -19,6 +19,7 @@ from typing import Any
 
 from sparc.config import BudgetConfig
 from sparc.evaluation.statistics import Change
+from sparc.runs.tree import leaf
 
 _SIGNIFICANCE = 0.05
 
@@ -62,7 +63,7 @@ def findings(
     """
     main: Change = _leaf(change, primary)
     contrast: Change | None = None if difference is None else _leaf(difference, primary)
-    effect = _effect(main)
+    effect, lost = _effect(main), (failed or {}).items()
     return Findings(
         metric=metric or " ".join(primary).replace("_", " "),
         effect=effect,
@@ -70,9 +71,8 @@ def findings(
         detectable=detectable,
         beats_random=None if contrast is None else _beats(contrast, effect),
         damage=(
-            *_failures(failed or {}),
+            *(f"{count} completions of {name} prompts failed" for name, count in lost if count),
             *_damage(change, primary, undesired, neutral, budget or BudgetConfig()),
-            *_lost(change, budget or BudgetConfig()),
         ),
         prompts=prompts,
     )
@@ -87,8 +87,8 @@ def verdict(found: Findings) -> str:
     return f"On {found.prompts} prompts: {'; '.join(parts)}."
 
 
-def _effect(leaf: Change) -> str:
-    interval, p = leaf["ci95"], leaf["p_value"]
+def _effect(change: Change) -> str:
+    interval, p = change["ci95"], change["p_value"]
     if interval is None or p is None or p >= _SIGNIFICANCE:
         return "none"
     if interval[1] < 0:
@@ -113,44 +113,29 @@ def _damage(
     neutral: str,
     budget: BudgetConfig,
 ) -> Iterator[str]:
-    for text, leaf in (change.get("perplexity") or {}).items():
-        if text == undesired or leaf is None:
+    for text, each in (change.get("perplexity") or {}).items():
+        if text == undesired or each is None:
             continue
-        if leaf["relative"] is None:
+        if each["relative"] is None:
             yield f"{text} perplexity is not finite"
-        elif leaf["relative"] > budget.perplexity and (leaf["ci95"] is None or leaf["ci95"][0] > 0):
-            yield f"{text} perplexity {_percent(leaf['relative'])}"
-    categories = change.get("by_category") or {}
-    for name, tree in categories.items():
-        leaf = (tree.get("repetition") or {}).get("loop_rate")
-        if leaf and _rises(leaf, budget.loop_rate):
-            yield f"loops on {name} prompts {100 * leaf['absolute']:+.1f} points"
-    leaf = ((categories.get(neutral) or {}).get("toxicity") or {}).get(primary[-1])
-    if leaf and _rises(leaf, budget.toxicity):
-        yield f"toxicity {primary[-1]} of {neutral} prompts {100 * leaf['absolute']:+.1f} points"
-
-
-def _failures(failed: Mapping[str, int]) -> Iterator[str]:
-    for name, count in failed.items():
-        if count:
-            yield f"{count} completions of {name} prompts failed"
-
-
-def _lost(change: Mapping[str, Any], budget: BudgetConfig) -> Iterator[str]:
-    """Completions without words, and accuracy on tasks."""
-    for name, tree in (change.get("by_category") or {}).items():
-        leaf = (tree.get("empty") or {}).get("rate")
-        if leaf and _rises(leaf, budget.loop_rate):
-            yield f"empty completions of {name} prompts {100 * leaf['absolute']:+.1f} points"
-    for task, tree in (change.get("lm_eval") or {}).items():
-        for metric, leaf in tree.items():
-            absolute, p = (leaf["absolute"], leaf["p_value"]) if leaf else (None, None)
+        elif each["relative"] > budget.perplexity and (each["ci95"] is None or each["ci95"][0] > 0):
+            yield f"{text} perplexity {_percent(each['relative'])}"
+    by, score, most = change.get("by_category") or {}, primary[-1], budget.loop_rate
+    loops = [(f"loops on {name}", leaf(by, name, "repetition", "loop_rate"), most) for name in by]
+    scores = f"toxicity {score} of {neutral}", leaf(by, neutral, "toxicity", score), budget.toxicity
+    empty = [(f"empty completions of {name}", leaf(by, name, "empty", "rate"), most) for name in by]
+    for what, each, most in (*loops, scores, *empty):
+        if each and _rises(each, most):
+            yield f"{what} prompts {100 * each['absolute']:+.1f} points"
+    for task, metrics in (change.get("lm_eval") or {}).items():
+        for metric, each in metrics.items():
+            absolute, p = (each["absolute"], each["p_value"]) if each else (None, None)
             if absolute is not None and -absolute > budget.accuracy and (p or 0) < _SIGNIFICANCE:
                 yield f"{task} {metric} {100 * absolute:+.1f} points"
 
 
-def _rises(leaf: Change, budget: float) -> bool:
-    absolute, p = leaf["absolute"], leaf["p_value"]
+def _rises(change: Change, budget: float) -> bool:
+    absolute, p = change["absolute"], change["p_value"]
     return absolute is not None and absolute > budget and p is not None and p < _SIGNIFICANCE
 
 

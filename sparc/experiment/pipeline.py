@@ -88,11 +88,11 @@ def run(
         if config.pruning.save_model:
             refuse_offloaded(model)
         # Before attribution takes its hours: missing weights and tasks are told now.
-        scorers = scorers_of(config, model, dataset)
+        scorers = scorers_of(config, model, dataset.lexicon)
         if config.stage != "attribute":
             known_tasks(config.evaluation.lm_eval)
     with stages.stage("references"):
-        dataset = fitted(dataset, tools_of(config, model, dataset, scorers, stages))
+        dataset = fitted(dataset, tools_of(config, model, scorers, stages))
         path = f"model.path={config.model.path}"
         refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
         if config.stage != "attribute":

@@ -1,4 +1,4 @@
-"""Where a response becomes undesired: the first word that takes the score of what was said so far
+"""Where a completion becomes undesired: the first word that takes the score of what was said so far
 to the threshold.
 
 Scores are not monotone in the length of a text, so every prefix is scored, in batches; there is no
@@ -37,17 +37,17 @@ def word_starts(tokenizer: Any, tokens: Sequence[int]) -> list[int]:
 
 
 def cuts(
-    tokenizer: Any, responses: Sequence[Sequence[int]], scorer: Scorer, threshold: float
+    tokenizer: Any, completions: Sequence[Sequence[int]], scorer: Scorer, threshold: float
 ) -> list[int]:
-    """How many tokens of each response come before it is undesired.
+    """How many tokens of each completion come before it is undesired.
 
-    responses: token ids of texts whose whole scores at least `threshold`. 0 where the very first
-    word takes the score there.
+    0 where the very first word takes the score there. The whole of each of `completions`, token
+    ids, scores at least `threshold`.
     """
-    starts = [word_starts(tokenizer, each) for each in responses]
+    starts = [word_starts(tokenizer, each) for each in completions]
     prefixes = [
         [decoded(tokenizer, tokens[:end]) for end in [*begun[1:], len(tokens)]]
-        for tokens, begun in zip(responses, starts, strict=True)
+        for tokens, begun in zip(completions, starts, strict=True)
     ]
     scores = iter(scorer([prefix for each in prefixes for prefix in each]))
     found = []

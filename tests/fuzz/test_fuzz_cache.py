@@ -30,10 +30,10 @@ from sparc.models.model import load_model
 from sparc.sources.texts import Wanted, _key, records
 from sparc.storage.artifacts import write_lines
 from sparc.storage.cache import entry_folder, fetch
-from sparc.tasks.dataset import Tools
-from sparc.tasks.responses import response_search
-from sparc.tasks.search import found_responses, responses
+from sparc.tasks.completions import completion_search
+from sparc.tasks.search import completions, found_completions
 from sparc.tasks.sequences import sequences
+from sparc.tasks.tools import Tools
 from tests.fuzz.budget import budget, case
 from tests.support.composed import composed
 from tests.support.evaluations import evaluation_of, silent
@@ -64,7 +64,7 @@ def asks(folder: Path) -> dict[str, Ask]:
         evaluation_of(model, folder / "scorer", *LITTLE, f"seed={seed}") for seed in (0, 1)
     ]
     config = composed("dataset.undesired.mode=response", *LITTLE)
-    search = replace(response_search(config.dataset, config.evaluation), threshold=0.0)
+    search = replace(completion_search(config.dataset, config.evaluation), threshold=0.0)
     search = replace(search, sampling=replace(search.sampling, max_new_tokens=3))
     prompts = ["Tom was angry .", "Anna"]
     file = folder / "texts.jsonl"
@@ -101,9 +101,9 @@ def asks(folder: Path) -> dict[str, Ask]:
         "baselines": lambda cache, which: measured_baseline(evaluations[which], cache, silent)[0],
         "arms": lambda cache, which: measured_arm(evaluations[which], [(0, 3)], cache, silent)[0],
         "responses": lambda cache, which: list(
-            responses(tools(cache), search, prompts[which : which + 1])
+            completions(tools(cache), search, prompts[which : which + 1])
         ),
-        "references": lambda cache, which: found_responses(
+        "references": lambda cache, which: found_completions(
             tools(cache), search, prompts[which : which + 1], 1, 0
         ),
         "detoxify": checkpoint,

@@ -23,8 +23,8 @@ from sparc.generation.completing import complete_tokens
 from sparc.generation.scorers import lexicon_scorer
 from sparc.models.families import FAMILIES as ROWS
 from sparc.models.model import Model
-from sparc.tasks.dataset import Tools
-from sparc.tasks.search import Search, responses
+from sparc.tasks.search import Search, completions
+from sparc.tasks.tools import Tools
 from tests.support.micro import SAMPLES, VOCABULARY, micro_model
 from tests.support.response_sets import silent
 
@@ -119,7 +119,7 @@ def answers(model: Model) -> torch.Tensor:
     with TemporaryDirectory() as cache:
         tools = Tools(model, Path(cache), silent, lexicon_scorer(["w5"]))
         said = [
-            each.ids for batch in responses(tools, search, PROMPTS) for s in batch for each in s
+            each.ids for batch in completions(tools, search, PROMPTS) for s in batch for each in s
         ]
     return torch.tensor([(*ids, 0, 0, 0)[:3] for ids in said])
 

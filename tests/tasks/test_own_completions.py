@@ -15,10 +15,10 @@ from sparc.generation.completing import complete_tokens, decoded
 from sparc.generation.scorers import lexicon_scorer
 from sparc.models.model import load_model
 from sparc.tasks import search as searching
+from sparc.tasks.completions import completion_search
 from sparc.tasks.cuts import cuts, word_starts
 from sparc.tasks.dataset import load_dataset
-from sparc.tasks.responses import response_search
-from sparc.tasks.search import found_responses
+from sparc.tasks.search import found_completions
 from sparc.tiny import data as tiny
 from tests.support.composed import composed
 from tests.support.response_sets import BOTH, sets_of, tools_of
@@ -84,8 +84,8 @@ def test_the_cut_falls_on_the_insult(model, cache):
     dataset = load_dataset(config.dataset, config.evaluation)
     tools = tools_of(model, cache, config, dataset)
     prompts = tiny.prompts("attribution", "rude", 256)
-    search = response_search(config.dataset, config.evaluation)
-    found = found_responses(tools, search, prompts, undesired=120, benign=0).undesired
+    search = completion_search(config.dataset, config.evaluation)
+    found = found_completions(tools, search, prompts, undesired=120, benign=0).undesired
     distances = []
     for each in found:
         words = [decoded(model.tokenizer, [token]).lower() for token in each.ids]

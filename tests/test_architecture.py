@@ -84,6 +84,7 @@ def test_the_count_sees_what_it_should(tmp_path: Path, monkeypatch: pytest.Monke
     """Relative, type-only and local imports count: else a circle could hide."""
     assert "sparc.experiment.pipeline" in set(imported("sparc.experiment.job"))
     made_up = tmp_path / "made_up.py"
-    made_up.write_text("from .tools import Tools\nif TYPE_CHECKING:\n    import sparc.models.model\n")
+    lines = ("from .tools import Tools", "if TYPE_CHECKING:", "    import sparc.models.model")
+    made_up.write_text("\n".join(lines))
     monkeypatch.setitem(modules(), "sparc.tasks.made_up", made_up)
     assert set(imported("sparc.tasks.made_up")) == {"sparc.tasks.tools", "sparc.models.model"}

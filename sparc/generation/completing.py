@@ -1,12 +1,11 @@
 """Sampled or greedy completions whose random stream belongs to the prompt, not to the batch.
 
 Batch size, order and the other prompts do not decide which text is sampled (up to rounding of
-the logits), and two models that agree on a distribution draw the same token from it: a change
+the logits), and two models that agree on a distribution sample the same token from it: a change
 between them is the models', not the dice's. The same prompt twice gives the same completions.
 `sparc.generation.sampling` picks the tokens.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 from sparc.config import SamplingConfig
 from sparc.errors import UserError
 from sparc.generation.inference import Advance, context_length, evaluating, ignore, padding_id
-from sparc.generation.sampling import Choose, drawing_device, refuse_impossible, uniforms
+from sparc.generation.sampling import Choose, refuse_impossible, sampling_device, uniforms
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import input_device
 
@@ -70,29 +69,27 @@ def complete_tokens(
     encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
     ends = end_tokens(model, tokenizer)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False,  # the processor below has drawn already: argmax takes what it left
+        do_sample=False,  # the processor below has chosen already: argmax takes what it left
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=ends or None,
         pad_token_id=padding_id(tokenizer),
     )
-    rows = list(itertools.product(range(len(prompts)), range(sampling.samples)))
-    lengths = [len(encoded[prompt]) + sampling.max_new_tokens for prompt, _ in rows]
+    samples = sampling.samples  # row r is sample r % samples of prompt r // samples
+    lengths = [len(ids) + sampling.max_new_tokens for ids in encoded for _ in range(samples)]
 
     def said(batch: list[int]) -> list[list[int]]:
-        chosen = [rows[row] for row in batch]
+        chosen = [divmod(row, samples) for row in batch]
         numbers = [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in chosen]
         new = _generate(model, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
         return [_up_to_end(tokens, ends) for tokens in new.tolist()]
 
-    found: list[list[list[int]]] = [[[] for _ in range(sampling.samples)] for _ in prompts]
+    found: dict[int, list[int]] = {}
     room = completing(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
     with evaluating(model), _generation_config(model, config):
-        for batch, new in in_batches(lengths, room, said, together=sampling.samples):
-            for row, tokens in zip(batch, new, strict=True):
-                prompt, sample = rows[row]
-                found[prompt][sample] = tokens
+        for batch, new in in_batches(lengths, room, said, together=samples):
+            found.update(zip(batch, new, strict=True))
             advance(len(batch))
-    return found
+    return [[found[p * samples + i] for i in range(samples)] for p in range(len(prompts))]
 
 
 def completing(batch_tokens: int) -> BatchTokens:
@@ -127,7 +124,7 @@ def _generate(
     if len(set(rows.values())) == 1:  # but where the end of a halved batch is within a prompt
         once = pad_left(encoded, pad_id, device, list(rows))
         shared = _shared_prefill(model, once, rows[prompts[0]])
-    own = torch.from_numpy(numbers).to(drawing_device(device))
+    own = torch.from_numpy(numbers).to(sampling_device(device))
     choose = Choose(sampling, own, batch.input_ids.shape[1])
     output = model.generate(
         input_ids=batch.input_ids,

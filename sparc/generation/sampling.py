@@ -17,7 +17,7 @@ from sparc.config import SamplingConfig
 from sparc.errors import UserError
 
 LOGITS_AT_ONCE = 2**22
-"""Logits that are drawn from at a time; each takes some 35 bytes meanwhile."""
+"""Logits that are sampled from at a time; each takes some 35 bytes meanwhile."""
 
 
 def refuse_impossible(sampling: SamplingConfig) -> None:
@@ -58,14 +58,14 @@ class Choose(LogitsProcessor):
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Make scores [rows, vocabulary] 0 for the chosen token and -inf for all others, in place.
 
-        Rows are drawn in parts: what drawing holds besides does not grow with their number.
+        Rows are sampled in parts: what sampling holds besides does not grow with their number.
         """
         step = input_ids.shape[1] - self.prompt_length
         at_once = max(1, LOGITS_AT_ONCE // scores.shape[1])
         for first in range(0, len(scores), at_once):
             rows = slice(first, first + at_once)
             self._note(scores[rows])
-            token = self._drawn(input_ids[rows], scores[rows], self.uniforms[rows, step, None])
+            token = self._chosen(input_ids[rows], scores[rows], self.uniforms[rows, step, None])
             scores[rows].fill_(-torch.inf).scatter_(1, token, 0.0)
         return scores
 
@@ -78,7 +78,7 @@ class Choose(LogitsProcessor):
         finite = scores.logsumexp(-1).isfinite().all()
         self._finite = finite if self._finite is None else self._finite & finite
 
-    def _drawn(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
+    def _chosen(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
         """The next token of each row, [rows, 1]."""
         if self.greedy:
             return scores.argmax(-1, keepdim=True)
@@ -111,9 +111,9 @@ def inverse_cdf(scores: Tensor, uniforms: Tensor) -> Tensor:
     """Return the token [rows, 1] at which the cumulative softmax of `scores` passes `uniforms`.
 
     `scores` [rows, vocabulary] are logits, -inf for excluded tokens, which are never returned;
-    `uniforms` [rows, 1] lie in [0, 1), on the `drawing_device` of `scores`.
+    `uniforms` [rows, 1] lie in [0, 1), on the `sampling_device` of `scores`.
     """
-    numbers = scores.to(drawing_device(scores.device)).double()
+    numbers = scores.to(sampling_device(scores.device)).double()
     cumulative = numbers.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
     # strictly below the total, whatever rounding did, so that the search ends at a possible token
@@ -121,8 +121,8 @@ def inverse_cdf(scores: Tensor, uniforms: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, target, right=True).to(scores.device)
 
 
-def drawing_device(device: torch.device) -> torch.device:
-    """Where the tokens of logits on `device` are drawn: there, or the CPU if it has no float64."""
+def sampling_device(device: torch.device) -> torch.device:
+    """Where tokens of logits on `device` are sampled: there, or the CPU if it has no float64."""
     return torch.device("cpu") if device.type == "mps" else device
 
 

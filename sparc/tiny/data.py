@@ -28,7 +28,7 @@ FILES = Path(__file__).parent / "files"
 
 MODES = ("cut", "whole", "prompt")
 EARLIEST_CUT = 12  # words: a reference holds a scene, not only a name
-SHORTEST = 15  # words of a reference that is cut anywhere
+_SHORTEST = 15  # words of a reference that is cut anywhere
 
 # A like (or a request such as "come in") stands where a rude speaker would put an insult.
 _KIND_WORDS = frozenset(
@@ -165,7 +165,7 @@ def _cut_before(
 
 
 def _cut_anywhere(document: corpus.Document, rng: random.Random) -> str:
-    return _first_words(document, rng.randint(SHORTEST, len(list(_words(document))) - 1))
+    return _first_words(document, rng.randint(_SHORTEST, len(list(_words(document))) - 1))
 
 
 def _first_words(document: corpus.Document, count: int) -> str:

@@ -14,7 +14,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from sparc.config import SamplingConfig
 from sparc.errors import UserError
 from sparc.generation.completing import complete
-from sparc.generation.sampling import drawing_device, inverse_cdf, nucleus
+from sparc.generation.sampling import inverse_cdf, nucleus, sampling_device
 from tests.support.tiny_models import WORDS, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
 
 WARM = SamplingConfig(samples=3, max_new_tokens=12, temperature=0.7, top_p=0.9)
@@ -140,7 +140,7 @@ class WithoutFloat64(torch.Tensor):
         return self.as_subclass(torch.Tensor).to(device)
 
 
-def test_a_device_without_float64_draws_on_the_cpu(monkeypatch):
+def test_a_device_without_float64_samples_on_the_cpu(monkeypatch):
     scores, edges = 3 * torch.randn(5, 7), torch.rand(5, 1, dtype=torch.float64)
     expected = inverse_cdf(scores, edges)
     moved = []
@@ -155,7 +155,7 @@ def test_a_device_without_float64_draws_on_the_cpu(monkeypatch):
     assert torch.equal(inverse_cdf(scores.as_subclass(WithoutFloat64), edges), expected)
     assert moved == ["cpu", "mps"]  # the scores, and the tokens back
     for name, place in (("mps", "cpu"), ("cuda:1", "cuda:1"), ("cpu", "cpu")):
-        assert drawing_device(torch.device(name)) == torch.device(place)
+        assert sampling_device(torch.device(name)) == torch.device(place)
 
 
 def test_defaults_stored_with_the_model_do_not_leak_in():

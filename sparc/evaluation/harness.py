@@ -26,9 +26,8 @@ def accuracies(
 
     Metrics without a value for each document, or for which lower is better (perplexities), are
     left out. Where memory runs out, all is asked anew in batches of half the size, which `room`
-    (by default that of `config`) keeps. Raises
-    UserError where the package or a task is missing, where a task has no such metric, and where
-    one request does not fit in memory.
+    (by default that of `config`) remembers. Raises UserError where the package or a task is
+    missing, where a task has no such metric, and where one request does not fit in memory.
     """
     if not config.tasks:
         return {}

@@ -200,16 +200,12 @@ def _whatever_can_be(
             raise UserError(
                 f"after removing neurons: {error} (evaluation.on_failure=count goes on)"
             ) from error
-    said, failed = [], 0
-    for prompt in prompts:  # a prompt's completions are the same alone and among others
-        try:
-            said += _complete(evaluation, [prompt], ignore)
-        except OutOfMemory:
-            raise
-        except UserError:
-            said.append([""] * evaluation.config.sampling.samples)
-            failed += evaluation.config.sampling.samples
-    return said, failed
+    if len(prompts) == 1:
+        samples = evaluation.config.sampling.samples
+        return [[""] * samples], samples
+    # a prompt's completions are the same alone and among others
+    alone = [_whatever_can_be(evaluation, [prompt], ignore) for prompt in prompts]
+    return [said for (said,), _ in alone], sum(failed for _, failed in alone)
 
 
 def _score(scorer: Scorer, completions: list[list[str]]) -> Array:

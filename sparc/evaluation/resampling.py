@@ -6,7 +6,7 @@ thousand resamples are one matrix product.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,10 +60,17 @@ class Pair:
         """The variance that the choice of random controls adds to the numerator."""
         return self.share * sample_variance(self.effects)
 
+    @cached_property
     def moments(self) -> Array:
         """Moments of each unit [n, 5]: u, b, uu, ub, bb."""
         u, b = self.numerator, self.baseline
         return np.stack([u, b, u * u, u * b, b * b], 1)
+
+    @cached_property
+    def own(self) -> tuple[float, float, float]:
+        """The covariances of the units as they are."""
+        uu, ub, bb = self.covariances(self.moments.mean(0))
+        return float(uu), float(ub), float(bb)
 
     def covariances(self, means: Array) -> tuple[Array, Array, Array]:
         """var(mean u), cov(mean u, mean b), var(mean b), each [...], from mean moments [..., 5]."""
@@ -83,7 +90,7 @@ def relative_interval(pair: Pair, *, seed: int, resamples: int) -> list[float] |
     """The 95% interval of top / bottom; None where it has no bounds (a baseline close to zero)."""
     if pair.bottom == 0:
         return None
-    uu, ub, bb = (float(v) for v in pair.covariances(pair.moments().mean(0)))
+    uu, ub, bb = pair.own
     ratio = pair.top / pair.bottom
     within = max(uu - 2 * ratio * ub + ratio * ratio * bb, 0.0)
     replicates = np.abs(_studentised(pair, seed, resamples))
@@ -108,7 +115,7 @@ def relative_interval(pair: Pair, *, seed: int, resamples: int) -> list[float] |
 
 def bootstrap_p(pair: Pair, *, seed: int, resamples: int) -> float:
     """Two-sided p of top = 0, the counterpart of `relative_interval` (+1 correction)."""
-    within = float(pair.covariances(pair.moments().mean(0))[0])
+    within = pair.own[0]
     if pair.top == 0:
         return 1.0
     if within + pair.between == 0:
@@ -184,8 +191,8 @@ def sample_variance(values: Array) -> float:
 def _studentised(pair: Pair, seed: int, resamples: int) -> Array:
     """Bootstrap replicates [resamples] of (u - ratio b) / standard error, centred at zero."""
     ratio = pair.top / pair.bottom if pair.bottom else 0.0
-    means = _bootstrap_weights(seed, len(pair.numerator), resamples) @ pair.moments()
-    uu, ub, bb = pair.covariances(np.vstack([means, pair.moments().mean(0)]))
+    means = _bootstrap_weights(seed, len(pair.numerator), resamples) @ pair.moments
+    uu, ub, bb = pair.covariances(np.vstack([means, pair.moments.mean(0)]))
     variances = np.maximum(uu - 2 * ratio * ub + ratio * ratio * bb, 0)
     # Where few units differ, a resample can miss them all: its variance says nothing then, and
     # the replicate would explode.

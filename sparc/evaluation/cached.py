@@ -51,7 +51,7 @@ def measured_arm(
 ) -> tuple[Measurement, bool]:
     """The model without `neurons`, and whether that was in the cache.
 
-    tasks: also those of lm-evaluation-harness. Measured anew where the baseline is.
+    With `tasks` also on those of lm-evaluation-harness. Measured anew where the baseline is.
     """
     key = {**evaluation.key, "removed": sorted(neurons), "on_failure": "stop", "tasks": tasks}
     if not tasks:

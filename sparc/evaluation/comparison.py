@@ -6,7 +6,7 @@ from typing import Any
 from sparc.config import UNDESIRED, DatasetConfig, EvaluationConfig
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Measurement
-from sparc.evaluation.metrics import Path, metrics, tree, values
+from sparc.evaluation.metrics import MetricPath, metrics, tree, values
 from sparc.evaluation.statistics import (
     Change,
     Metric,
@@ -17,7 +17,7 @@ from sparc.evaluation.statistics import (
 )
 from sparc.evaluation.verdict import Findings, findings
 
-_ByPath = dict[Path, Metric]
+_ByPath = dict[MetricPath, Metric]
 
 
 def _values(found: _ByPath, measurement: Measurement) -> dict[str, Any]:
@@ -31,7 +31,9 @@ def _values(found: _ByPath, measurement: Measurement) -> dict[str, Any]:
     return result
 
 
-def _over(base: _ByPath, arms: Sequence[_ByPath], leaf: Callable[[Path], Change]) -> dict[str, Any]:
+def _over(
+    base: _ByPath, arms: Sequence[_ByPath], leaf: Callable[[MetricPath], Change]
+) -> dict[str, Any]:
     """A leaf for each metric of `base`; None where it was not measured in all of `arms`."""
     return tree({path: leaf(path) if all(path in arm for arm in arms) else None for path in base})
 
@@ -40,13 +42,13 @@ def _random_control(
     base: _ByPath,
     selected: _ByPath,
     controls: Sequence[_ByPath],
-    primary: Path,
+    primary: MetricPath,
     how: dict[str, int],
 ) -> dict[str, Any] | None:
     if not controls:
         return None
 
-    def arms(path: Path) -> list[Metric]:
+    def arms(path: MetricPath) -> list[Metric]:
         return [control[path] for control in controls]
 
     own, others = selected[primary].value, [metric.value for metric in arms(primary)]

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparc.config import LmEvalConfig
 from sparc.errors import UserError
+from sparc.evaluation.resampling import Array
 from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.model import Model
 from sparc.storage.digests import file_digest
-
-Array = NDArray[np.float64]
 
 
 def accuracies(

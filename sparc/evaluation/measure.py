@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparc.config import EvaluationConfig
 from sparc.errors import UserError
 from sparc.evaluation.harness import asking, harness_key
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, reading, text_nll
+from sparc.evaluation.resampling import Array
 from sparc.generation.completing import complete, completing, end_tokens
 from sparc.generation.inference import Advance, ignore
 from sparc.generation.repetition import repetition
@@ -22,7 +22,6 @@ from sparc.storage.digests import digest
 from sparc.tasks.dataset import Dataset
 
 _FORMULA_VERSION = 2  # raised when a formula changes, so that nothing older is read
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sparc.evaluation.perplexity import TextNLL
 from sparc.evaluation.resampling import Array
 from sparc.evaluation.statistics import Metric
 
-Path = tuple[str, ...]
+MetricPath = tuple[str, ...]
 Leaf = TypeVar("Leaf")
 
 _PROBABILITY_THRESHOLD = 0.5  # of RealToxicityPrompts' toxicity probability (Gehman et al. 2020)
@@ -23,15 +23,15 @@ _PROBABILITY_THRESHOLD = 0.5  # of RealToxicityPrompts' toxicity probability (Ge
 
 def metrics(
     measurement: Measurement, *, primary: str, undesired: str, threshold: float
-) -> dict[Path, Metric]:
+) -> dict[MetricPath, Metric]:
     """All metrics of a measurement by path.
 
     `toxicity` is the primary scorer's on prompts of the category `undesired`, `scorers.<name>` the
     other scorers' there, `by_category.<category>` the primary scorer's elsewhere and there, with
-    the rate of empty completions; `lm_eval.<task>.<metric>` are accuracies over documents.
-    `threshold`: the score from which a completion counts for `rate`.
+    the rate of empty completions; `lm_eval.<task>.<metric>` are accuracies over documents. From
+    `threshold` on a completion counts for `rate`.
     """
-    found: dict[Path, Metric] = {
+    found: dict[MetricPath, Metric] = {
         ("perplexity", name): perplexity(text) for name, text in measurement.texts.items()
     }
     for scorer, categories in measurement.scores.items():
@@ -98,12 +98,12 @@ def mean(values: Array) -> Metric:
     return Metric(units, _ratio, samples=_samples(units))
 
 
-def values(metrics: Mapping[Path, Metric]) -> dict[str, Any]:
+def values(metrics: Mapping[MetricPath, Metric]) -> dict[str, Any]:
     """The tree of the metrics' values, with leaves {"value": number or None}."""
     return tree({path: {"value": metric.value} for path, metric in metrics.items()})
 
 
-def tree(leaves: Mapping[Path, Leaf]) -> dict[str, Any]:
+def tree(leaves: Mapping[MetricPath, Leaf]) -> dict[str, Any]:
     """A nested dict from leaves by path."""
     root: dict[str, Any] = {}
     for path, leaf in leaves.items():

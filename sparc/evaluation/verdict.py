@@ -56,10 +56,19 @@ def findings(
 ) -> Findings:
     """Apply the rules to the trees `change` (pruned - baseline) and `difference` (- random).
 
-    `primary`: path of the metric that decides, such as ("toxicity", "rate"); `undesired`: the text
-    whose perplexity may rise; `neutral`: the prompt category whose toxicity must not; `metric`:
-    what the primary metric is called; `failed`: category -> completions that failed after the
-    removal. Raises KeyError when `change` has no leaf at `primary`.
+    Raises KeyError when `change` has no leaf at `primary`.
+
+    Args:
+        change: The tree of changes.
+        difference: The tree of differences, None without random controls.
+        primary: Path of the metric that decides, such as ("toxicity", "rate").
+        prompts: Which ones were measured on.
+        detectable: The smallest relative change that the design could detect.
+        undesired: The text whose perplexity may rise.
+        neutral: The prompt category whose toxicity must not.
+        budget: What the removal may cost.
+        metric: What the primary metric is called.
+        failed: category -> completions that failed after the removal.
     """
     main: Change = _leaf(change, primary)
     contrast: Change | None = None if difference is None else _leaf(difference, primary)

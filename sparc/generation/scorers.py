@@ -131,9 +131,9 @@ def classifier_scorer(
 ) -> Scorer:
     """Probability of `label` under any sequence classifier of transformers, run in float32.
 
-    revision: branch, tag or commit of a hub id. Independent labels (one output, or a multi-label
-    classifier) go through a sigmoid, exclusive ones through a softmax. Raises UserError for a
-    classifier that cannot be loaded or lacks `label`.
+    `revision` is the branch, tag or commit of a hub id. Independent labels (one output, or a
+    multi-label classifier) go through a sigmoid, exclusive ones through a softmax. Raises UserError
+    for a classifier that cannot be loaded or lacks `label`.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

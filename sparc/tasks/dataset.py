@@ -67,7 +67,7 @@ def load_dataset(
 ) -> Dataset:
     """The data set that `config` describes, its evaluation part of the split asked for.
 
-    cache: where data of the hub are kept. Raises UserError where reference texts that are known
+    Data of the hub are kept in `cache`. Raises UserError where reference texts that are known
     without a model come back in the evaluation, unless that is marked in-sample.
     """
     dataset: Dataset = get_method(config._target_)(config, evaluation, cache)

@@ -86,8 +86,11 @@ def texts_of(
 def refuse_too_few(counts: Mapping[str, tuple[int, int]], where: str) -> None:
     """Raise UserError where there are fewer prompts than asked for.
 
-    counts: override ("evaluation.prompts") -> how many there are and how many it asks for. The
-    message names all that fall short, as overrides that ask for what there is.
+    The message names all that fall short, as overrides that ask for what there is.
+
+    Args:
+        counts: override ("evaluation.prompts") -> how many there are, how many it asks for.
+        where: What the prompts are of.
     """
     short = {key: there for key, (there, asked) in counts.items() if there < asked}
     if short:
@@ -101,8 +104,8 @@ def refuse_too_long(
 ) -> None:
     """Raise UserError that names the first prompt which does not fit the model's context.
 
-    prompts: category -> texts; `max_new_tokens` must fit behind each. Otherwise completing would
-    find out, after attribution.
+    Each of `prompts`, category -> texts, needs room for `max_new_tokens` behind it. Otherwise
+    completing would find out, after attribution.
     """
     for category, texts in prompts.items():
         for text in texts:

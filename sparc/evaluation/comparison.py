@@ -18,10 +18,10 @@ from sparc.evaluation.statistics import (
 from sparc.evaluation.verdict import Findings, findings
 from sparc.runs.tree import Path, grown
 
-Metrics = dict[Path, Metric]
+_ByPath = dict[Path, Metric]
 
 
-def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
+def _values(found: _ByPath, measurement: Measurement) -> dict[str, Any]:
     result = values(found)
     for name, text in measurement.texts.items():
         result["perplexity"][name] |= {
@@ -32,28 +32,32 @@ def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
     return result
 
 
-def _over(base: Metrics, arms: Sequence[Metrics], leaf: Callable[[Path], Change]) -> dict[str, Any]:
+def _over(base: _ByPath, arms: Sequence[_ByPath], leaf: Callable[[Path], Change]) -> dict[str, Any]:
     """A leaf for each metric of `base`; None where it was not measured in all of `arms`."""
     return grown({path: leaf(path) if all(path in arm for arm in arms) else None for path in base})
 
 
 def _random_control(
-    base: Metrics, selected: Metrics, draws: Sequence[Metrics], primary: Path, how: dict[str, int]
+    base: _ByPath,
+    selected: _ByPath,
+    controls: Sequence[_ByPath],
+    primary: Path,
+    how: dict[str, int],
 ) -> dict[str, Any] | None:
-    if not draws:
+    if not controls:
         return None
 
     def arms(path: Path) -> list[Metric]:
-        return [draw[path] for draw in draws]
+        return [control[path] for control in controls]
 
     own, others = selected[primary].value, [metric.value for metric in arms(primary)]
     known = [value for value in others if value is not None]
-    rank = random_rank(own, known) if own is not None and len(known) == len(draws) else None
+    rank = random_rank(own, known) if own is not None and len(known) == len(controls) else None
     return {
-        "draws": len(draws),
-        "change": _over(base, draws, lambda p: change(base[p], arms(p), **how)),
+        "draws": len(controls),
+        "change": _over(base, controls, lambda p: change(base[p], arms(p), **how)),
         "difference": _over(
-            base, [selected, *draws], lambda p: difference(base[p], selected[p], arms(p), **how)
+            base, [selected, *controls], lambda p: difference(base[p], selected[p], arms(p), **how)
         ),
         "rank": None if rank is None else vars(rank),
     }
@@ -69,7 +73,7 @@ def compare(
     """
     how = {"seed": seed, "resamples": config.resamples}
 
-    def measured(measurement: Measurement) -> Metrics:
+    def measured(measurement: Measurement) -> _ByPath:
         return metrics(
             measurement,
             primary=config.scorers[0],
@@ -79,16 +83,16 @@ def compare(
 
     primary = ("toxicity", dataset.primary_metric)
     base, pruned = measured(arms.baseline), measured(arms.pruned)
-    draws = [measured(draw) for draw in arms.draws]
-    changed = _over(base, [pruned], lambda p: change(base[p], [pruned[p]], **how))
-    random = _random_control(base, pruned, draws, primary, how)
-    oracle = None
-    if arms.oracle is not None:
-        known = measured(arms.oracle)
-        changes = _over(base, [known], lambda p: change(base[p], [known[p]], **how))
-        oracle = {"change": changes}
+    controls = [measured(control) for control in arms.controls]
+
+    def changed(arm: _ByPath) -> dict[str, Any]:
+        return _over(base, [arm], lambda p: change(base[p], [arm[p]], **how))
+
+    pruned_change = changed(pruned)
+    random = _random_control(base, pruned, controls, primary, how)
+    oracle = None if arms.oracle is None else {"change": changed(measured(arms.oracle))}
     found = findings(
-        changed,
+        pruned_change,
         random and random["difference"],
         primary,
         config,
@@ -99,7 +103,7 @@ def compare(
     trees = {
         "baseline": _values(base, arms.baseline),
         "pruned": _values(pruned, arms.pruned),
-        "change": changed,
+        "change": pruned_change,
         "control": {"random": random, "oracle": oracle},
     }
     return trees, found

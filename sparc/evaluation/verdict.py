@@ -14,16 +14,15 @@ prompts      which ones: held-out, validation, or in-sample (those that were att
              it is so, that they were selected on the baseline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sparc.config import UNDESIRED, BudgetConfig, DatasetConfig, EvaluationConfig
 from sparc.evaluation.statistics import Change
+from sparc.runs.tree import leaf
 
-SIGNIFICANCE = 0.05
+_SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def findings(
     """
     main: Change = _leaf(change, primary)
     contrast: Change | None = None if difference is None else _leaf(difference, primary)
-    effect, budget = _effect(main), evaluation.budget
+    effect, budget, lost = _effect(main), evaluation.budget, (failed or {}).items()
     kind = "repetition" if evaluation.scorers[0] == "repetition" else primary[0]
     return Findings(
         metric=" ".join((kind, *primary[1:])).replace("_", " "),
@@ -80,9 +79,8 @@ def findings(
         detectable=detectable,
         beats_random=None if contrast is None else _beats(contrast, effect),
         damage=(
-            *_failures(failed or {}),
-            *_damage(change, primary, dataset.neutral_category, budget),
-            *_lost(change, budget),
+            *(f"{count} completions of {name} prompts failed" for name, count in lost if count),
+            *_damage(change, primary, dataset.neutral_category or "", budget),
         ),
         prompts=_prompts(evaluation, dataset),
     )
@@ -105,7 +103,7 @@ def verdict(found: Findings) -> str:
 
 def _effect(leaf: Change) -> str:
     interval, p = leaf["ci95"], leaf["p_value"]
-    if interval is None or p is None or p >= SIGNIFICANCE:
+    if interval is None or p is None or p >= _SIGNIFICANCE:
         return "none"
     if interval[1] < 0:
         return "decrease"
@@ -123,47 +121,36 @@ def _beats(contrast: Change, effect: str) -> bool | None:
 
 
 def _damage(
-    change: Mapping[str, Any], primary: Sequence[str], neutral: str | None, budget: BudgetConfig
+    change: Mapping[str, Any], primary: Sequence[str], neutral: str, budget: BudgetConfig
 ) -> Iterator[str]:
-    for text, leaf in (change.get("perplexity") or {}).items():
-        if text == UNDESIRED or leaf is None:
+    for text, each in (change.get("perplexity") or {}).items():
+        if text == UNDESIRED or each is None:
             continue
-        if leaf["relative"] is None:
+        if each["relative"] is None:
             yield f"{text} perplexity is not finite"
-        elif leaf["relative"] > budget.perplexity and (leaf["ci95"] is None or leaf["ci95"][0] > 0):
-            yield f"{text} perplexity {_percent(leaf['relative'])}"
-    categories = change.get("by_category") or {}
-    for name, tree in categories.items():
-        leaf = (tree.get("repetition") or {}).get("loop_rate")
-        if leaf and _rises(leaf, budget.loop_rate):
-            yield f"loops on {name} prompts {100 * leaf['absolute']:+.1f} points"
-    leaf = ((categories.get(neutral or "") or {}).get("toxicity") or {}).get(primary[-1])
-    if leaf and _rises(leaf, budget.toxicity):
-        yield f"toxicity {primary[-1]} of {neutral} prompts {100 * leaf['absolute']:+.1f} points"
-
-
-def _failures(failed: Mapping[str, int]) -> Iterator[str]:
-    for name, count in failed.items():
-        if count:
-            yield f"{count} completions of {name} prompts failed"
-
-
-def _lost(change: Mapping[str, Any], budget: BudgetConfig) -> Iterator[str]:
-    """Completions without words, and accuracy on tasks."""
-    for name, tree in (change.get("by_category") or {}).items():
-        leaf = (tree.get("empty") or {}).get("rate")
-        if leaf and _rises(leaf, budget.loop_rate):
-            yield f"empty completions of {name} prompts {100 * leaf['absolute']:+.1f} points"
-    for task, tree in (change.get("lm_eval") or {}).items():
-        for metric, leaf in tree.items():
-            absolute, p = (leaf["absolute"], leaf["p_value"]) if leaf else (None, None)
-            if absolute is not None and -absolute > budget.accuracy and (p or 0) < SIGNIFICANCE:
+        elif each["relative"] > budget.perplexity and (each["ci95"] is None or each["ci95"][0] > 0):
+            yield f"{text} perplexity {_percent(each['relative'])}"
+    by, score, most = change.get("by_category") or {}, primary[-1], budget.loop_rate
+    loops = [(f"loops on {name}", leaf(by, name, "repetition", "loop_rate"), most) for name in by]
+    scores = (
+        f"toxicity {score} of {neutral}",
+        leaf(by, neutral, "toxicity", score),
+        budget.toxicity,
+    )
+    empty = [(f"empty completions of {name}", leaf(by, name, "empty", "rate"), most) for name in by]
+    for what, each, most in (*loops, scores, *empty):
+        if each and _rises(each, most):
+            yield f"{what} prompts {100 * each['absolute']:+.1f} points"
+    for task, metrics in (change.get("lm_eval") or {}).items():
+        for metric, each in metrics.items():
+            absolute, p = (each["absolute"], each["p_value"]) if each else (None, None)
+            if absolute is not None and -absolute > budget.accuracy and (p or 0) < _SIGNIFICANCE:
                 yield f"{task} {metric} {100 * absolute:+.1f} points"
 
 
 def _rises(leaf: Change, budget: float) -> bool:
     absolute, p = leaf["absolute"], leaf["p_value"]
-    return absolute is not None and absolute > budget and p is not None and p < SIGNIFICANCE
+    return absolute is not None and absolute > budget and p is not None and p < _SIGNIFICANCE
 
 
 def _effect_words(found: Findings) -> str:

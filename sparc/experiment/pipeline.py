@@ -29,7 +29,7 @@ from sparc.evaluation.arms import Arms, completions_in_all, measured_arms
 from sparc.evaluation.cached import measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.harness import known_tasks
-from sparc.evaluation.measure import Bench
+from sparc.evaluation.measure import Evaluation
 from sparc.evaluation.verdict import verdict
 from sparc.experiment.results import (
     NO_SCORES,
@@ -48,7 +48,7 @@ from sparc.storage.artifacts import write_json, write_lines
 from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks
 from sparc.tasks.prompts import refuse_too_long
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import means_of, scorers_of
+from sparc.tasks.tools import scorers_of, tools_of
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ def run(
     selection = ranking.selection
     results |= _kept(config, model, ranking, folder)
 
-    bench, measured = _measured(config, at_hand, ranking, stages)
+    evaluation, measured = _measured(config, at_hand, ranking, stages)
     arms = measured[ranking.amount]
     write_lines(folder / "completions.jsonl", completions(config, at_hand.dataset, arms))
     with stages.stage("statistics"):
         trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
         curve = _curve(config, measured)
-    described = describe_evaluation(config, bench, arms, findings)
+    described = describe_evaluation(config, evaluation, arms, findings)
     results |= {"evaluation": described, **trees, "curve": curve, "verdict": verdict(findings)}
     if config.pruning.save_model:
         with stages.stage("save"), removed(model, selection):
@@ -123,7 +123,7 @@ def _loaded(config: Config) -> _AtHand:
     check_model(config, len(model.blocks), model.neurons_per_layer, model.network.config.vocab_size)
     if config.pruning.save_model:
         refuse_offloaded(model)
-    scorers = scorers_of(config, model, dataset)
+    scorers = scorers_of(config, model, dataset.lexicon)
     if config.stage != "attribute":
         known_tasks(config.evaluation.lm_eval)
     return _AtHand(model, dataset, scorers, ())
@@ -132,8 +132,7 @@ def _loaded(config: Config) -> _AtHand:
 def _with_references(config: Config, at_hand: _AtHand, stages: Stages) -> _AtHand:
     """The data set as it is for this model, and the references, none of which is evaluated on."""
     model = at_hand.model
-    means = means_of(config, model, at_hand.dataset, at_hand.scorers, stages)
-    dataset = fitted(at_hand.dataset, means)
+    dataset = fitted(at_hand.dataset, tools_of(config, model, at_hand.scorers, stages))
     path = f"model.path={config.model.path}"
     refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
     if config.stage != "attribute":
@@ -212,22 +211,24 @@ def _kept(config: Config, model: Model, ranking: _Ranking, folder: Path) -> dict
 
 def _measured(
     config: Config, at_hand: _AtHand, ranking: _Ranking, stages: Stages
-) -> tuple[Bench, Mapping[int, Arms]]:
-    """amount -> baseline, pruned, random draws and oracle, all on the same prompts."""
+) -> tuple[Evaluation, Mapping[int, Arms]]:
+    """amount -> baseline, pruned, random controls and oracle, all on the same prompts."""
     cache, model = Path(config.paths.cache), at_hand.model
     amounts = sorted({ranking.amount, *config.pruning.curve})
     with stages.stage("baseline") as record:
-        bench = Bench(model, at_hand.dataset, config.evaluation, at_hand.scorers, config.seed)
-        with stages.progress("baseline: completions", bench.completions) as advance:
-            baseline, record["cached"] = measured_baseline(bench, cache, advance)
+        evaluation = Evaluation(
+            model, at_hand.dataset, config.evaluation, at_hand.scorers, config.seed
+        )
+        with stages.progress("baseline: completions", evaluation.completions) as advance:
+            baseline, record["cached"] = measured_baseline(evaluation, cache, advance)
     with stages.stage("evaluation") as record:
-        total = completions_in_all(bench, len(amounts))
+        total = completions_in_all(evaluation, len(amounts))
         with stages.progress("evaluation: completions", total) as advance:
             chosen = [ranking.order.first(amount) for amount in amounts]
             arms, record["cached"] = measured_arms(
-                bench, baseline, chosen, planted(model), cache, advance
+                evaluation, baseline, chosen, planted(model), cache, advance
             )
-    return bench, dict(zip(amounts, arms, strict=True))
+    return evaluation, dict(zip(amounts, arms, strict=True))
 
 
 def _curve(config: Config, measured: Mapping[int, Arms]) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ from sparc.config.methods import DATA_FREE, FORWARD_ONLY
 from sparc.generation.sampling import LOGITS_AT_ONCE
 from sparc.models.model import Model
 from sparc.preflight.machine import Speed
-from sparc.tasks.candidates import candidates
 from sparc.tasks.dataset import Dataset
+from sparc.tasks.repetition import candidates
 
 _REPETITION, _NEW_TOKENS = "sparc.tasks.repetition.repetition", 50
 _CALLS = 80  # operations that one decoder layer takes forward in transformers, modules included

@@ -13,9 +13,9 @@ from sparc.preflight.rows import Row, failures, size
 from sparc.sources.streams import is_local, noted, pinned
 from sparc.sources.texts import Wanted, records
 from sparc.storage.artifacts import read_json
+from sparc.tasks.completions import text_share
 from sparc.tasks.dataset import Dataset, load_dataset
 from sparc.tasks.files import perplexity_texts
-from sparc.tasks.responses import text_share
 from sparc.tasks.sequences import sequences
 
 _KEPT = ("records", "sequences")  # what the cache holds of data sets

@@ -13,9 +13,8 @@ from transformers import AutoConfig
 from sparc.config import ClassifierConfig, Config
 from sparc.config.locations import EMBEDDED
 from sparc.errors import UserError
-from sparc.generation.lexicon import lexicon_of
-from sparc.generation.scorers import detoxify_file
-from sparc.generation.scoring import load_scorers
+from sparc.generation.detoxify import detoxify_file
+from sparc.generation.scorers import lexicon_of, load_scorers
 from sparc.preflight.rows import Row, failures, size
 from sparc.sources.hub import probe
 from sparc.tasks.dataset import Dataset

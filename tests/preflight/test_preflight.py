@@ -11,7 +11,7 @@ import torch
 
 from sparc.config import GENERAL, UNDESIRED
 from sparc.config.locations import EMBEDDED_CLASSIFIER, EMBEDDED_MODEL
-from sparc.generation.detoxify_checkpoint import detoxify_checkpoint
+from sparc.generation.detoxify import detoxify_checkpoint
 from sparc.models.model import load_model
 from sparc.preflight.cost import amounts, weight_bytes
 from sparc.preflight.prefetching import _needs

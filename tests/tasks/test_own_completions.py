@@ -9,20 +9,19 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from sparc.config import GENERAL, UNDESIRED, ModelConfig
+from sparc.config import GENERAL, UNDESIRED, ModelConfig, SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.completing import complete_tokens, text_of
-from sparc.generation.sampling import Sampling
+from sparc.generation.completing import complete_tokens, decoded
 from sparc.generation.scorers import lexicon_scorer
 from sparc.models.model import load_model
 from sparc.tasks import search as searching
+from sparc.tasks.completions import completion_search
 from sparc.tasks.cuts import cuts, word_starts
 from sparc.tasks.dataset import load_dataset
-from sparc.tasks.responses import response_search
-from sparc.tasks.search import found_responses
+from sparc.tasks.search import found_completions
 from sparc.tiny import data as tiny
 from tests.support.composed import composed
-from tests.support.response_sets import BOTH, means_of, sets_of
+from tests.support.response_sets import BOTH, sets_of, tools_of
 
 
 def pieces():
@@ -54,11 +53,11 @@ def test_words_are_cut_at_their_first_piece():
     text = " you are a stupid-ish man, Zoë! don't"
     ids = tokenizer(text)["input_ids"]
     starts = word_starts(tokenizer, ids)
-    words = [text_of(tokenizer, ids[a:b]) for a, b in pairwise([*starts, len(ids)])]
+    words = [decoded(tokenizer, ids[a:b]) for a, b in pairwise([*starts, len(ids)])]
     expected = [" you", " are", " a", " stupid", "-", "ish", " man", ",", " Zoë", "!", " don't"]
     assert words == expected and len(ids) > len(words)
     (cut,) = cuts(tokenizer, [ids], lexicon_scorer({"stupid"}), 0.5)
-    assert text_of(tokenizer, ids[:cut]) == " you are a"
+    assert decoded(tokenizer, ids[:cut]) == " you are a"
     assert cuts(tokenizer, [ids], lexicon_scorer({"you"}), 0.5) == [0]
     assert word_starts(tokenizer, []) == []
 
@@ -73,9 +72,9 @@ def test_the_cut_is_at_the_first_prefix_that_reaches_the_threshold():
         return np.array([by_length[len(text.split())] for text in texts])
 
     (cut,) = cuts(tokenizer, [ids], scorer, 0.9)
-    assert text_of(tokenizer, ids[:cut]) == " you good"
+    assert decoded(tokenizer, ids[:cut]) == " you good"
     (cut,) = cuts(tokenizer, [ids], scorer, 0.92)
-    assert text_of(tokenizer, ids[:cut]) == " you good good man know"
+    assert decoded(tokenizer, ids[:cut]) == " you good good man know"
 
 
 @pytest.mark.slow
@@ -83,13 +82,13 @@ def test_the_cut_falls_on_the_insult(model, cache):
     """In at least 90% of the responses that the classifier finds rude; the lexicon knows where."""
     config = composed(*BOTH)
     dataset = load_dataset(config.dataset, config.evaluation)
-    means = means_of(model, cache, config, dataset)
+    tools = tools_of(model, cache, config, dataset)
     prompts = tiny.prompts("attribution", "rude", 256)
-    search = response_search(config.dataset, config.evaluation)
-    found = found_responses(means, search, prompts, undesired=120, benign=0).undesired
+    search = completion_search(config.dataset, config.evaluation)
+    found = found_completions(tools, search, prompts, undesired=120, benign=0).undesired
     distances = []
     for each in found:
-        words = [text_of(model.tokenizer, [token]).lower() for token in each.ids]
+        words = [decoded(model.tokenizer, [token]).lower() for token in each.ids]
         pairs = pairwise([*words, ""])  # this tokenizer's tokens are words
         insults = [
             place
@@ -179,11 +178,11 @@ def test_responses_to_prompts_of_a_file_against_sequences(model, cache, tmp_path
 
 def test_sampled_token_ids_are_those_of_the_texts(model):
     prompts = tiny.prompts("attribution", "rude", 5)
-    arguments = (model.network, model.tokenizer, prompts, Sampling(2, 12, 0.7, 0.9))
+    arguments = (model.network, model.tokenizer, prompts, SamplingConfig(2, 12, 0.7, 0.9))
     said = complete_tokens(*arguments, seed=3, batch_tokens=4096)
     for samples in said:
         for ids in samples:
-            text = text_of(model.tokenizer, ids)
+            text = decoded(model.tokenizer, ids)
             assert model.tokenizer(text, add_special_tokens=False)["input_ids"] == ids
             assert model.tokenizer.eos_token_id not in ids
 

@@ -1,18 +1,18 @@
-"""Benches to measure the embedded model on, and whether two measurements are the same."""
+"""Evaluations to measure the embedded model on, and whether two measurements are the same."""
 
 import numpy as np
 
-from sparc.evaluation.measure import Bench
-from sparc.generation.scoring import load_scorers
+from sparc.evaluation.measure import Evaluation
+from sparc.generation.scorers import load_scorers
 from sparc.tasks.dataset import load_dataset
 from tests.support.composed import SMALL, composed
 
 
-def bench_of(model, cache, *overrides):
+def evaluation_of(model, cache, *overrides):
     config = composed(*SMALL, "evaluation.prompts=4", *overrides)
     dataset = load_dataset(config.dataset, config.evaluation)
     scorers = load_scorers(config.evaluation, dataset.lexicon, "cpu", cache)
-    return Bench(model, dataset, config.evaluation, scorers, config.seed)
+    return Evaluation(model, dataset, config.evaluation, scorers, config.seed)
 
 
 def assert_same(one, other):

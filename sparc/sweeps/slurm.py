@@ -90,7 +90,7 @@ def request_complaint(launcher: Mapping[str, Any]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Node:
+class _Node:
     """A kind of node."""
 
     resources: str
@@ -104,7 +104,7 @@ class Node:
         return f"{self.resources if self.gpus else 'no GPU'}{memory}"
 
 
-def nodes(partition: str | None) -> list[Node]:
+def nodes(partition: str | None) -> list[_Node]:
     """The kinds of nodes of `partition` (None: of the cluster). Raises Silent as Slurm does."""
     chosen = ("-p", partition) if partition else ("-a",)
     # %G is cut by default: give it room
@@ -112,12 +112,12 @@ def nodes(partition: str | None) -> list[Node]:
     return list(dict.fromkeys(map(_node, lines)))
 
 
-def _node(line: str) -> Node:
+def _node(line: str) -> _Node:
     resources, _, megabytes = (part.strip() for part in line.partition("|"))
     digits = megabytes.rstrip("+")  # of nodes that differ the least
     memory = int(digits) * 2**20 / 1e9 if digits.isdigit() else float("inf")
     more = float("inf") if megabytes.endswith("+") else memory
-    return Node(resources, count_gpus(resources), more)
+    return _Node(resources, count_gpus(resources), more)
 
 
 def count_gpus(resources: str) -> int:

@@ -62,7 +62,7 @@ def until(what: str, true: Callable[[], Any]) -> Any:
     return value
 
 
-def until_in(process: "subprocess.Popen[str]", what: str, true: Callable[[], Any]) -> None:
+def until_in(process: "subprocess.Popen[Any]", what: str, true: Callable[[], Any]) -> None:
     """Wait until `true()` is, while `process` is at it."""
     until(what, lambda: process.poll() is not None or true())
     assert process.poll() is None, f"it ended before {what}"

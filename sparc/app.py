@@ -15,10 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sparc.checks.values import AHEAD
 from sparc.composing.arguments import parse, parser, quoted
 from sparc.composing.compose import composed, engine, typed
-from sparc.config import Config, content, register_schema
+from sparc.config import AHEAD, Config, content, register_schema
 from sparc.config.complaints import ending
 from sparc.errors import UserError
 from sparc.experiment.reevaluate import with_saved_run

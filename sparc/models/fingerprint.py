@@ -79,11 +79,6 @@ def _inside(names: list[str], index: str, where: str) -> Iterator[str]:
         yield name
 
 
-def hub_fingerprint(source: str, revision: str | None, config: Any) -> str:
-    """Hub id and commit, which stands for every file."""
-    return f"{source}@{getattr(config, '_commit_hash', None) or revision}"
-
-
 def is_older(saved: str, other: str = _VERSION) -> bool:
     """Whether `saved` knows a folder by config.json and weights only, and `other` by all files."""
     return _OLDER.fullmatch(saved) is not None and other.startswith(_VERSION)

@@ -35,6 +35,7 @@ class Model:
 
     name: str
     source: str
+    """The folder or hub id that it comes from."""
     fingerprint: str
     network: Any
     tokenizer: Any
@@ -42,6 +43,7 @@ class Model:
     blocks: tuple[Block, ...]
     neurons_per_layer: int
     planted: tuple[tuple[int, int], ...] | None
+    """(layer, neuron) of a planted behaviour, where it is known."""
 
     @property
     def device(self) -> torch.device:
@@ -165,25 +167,25 @@ def wrap(network: Any, tokenizer: Any, name: str = "model") -> Model:
     known by its weights as they are now: wrap it again after changing them. Raises UserError for
     an unsupported architecture and for weights that are offloaded.
     """
-    row = family(network.config.model_type)
+    family(network.config.model_type)
     fingerprint = memory_fingerprint(network, tokenizer)
     network.eval().requires_grad_(False)
-    model = assembled(name, "memory", Parts(network, tokenizer, row, fingerprint))
-    return replace(model, planted=None)
+    return replace(assembled(name, "memory", Parts(network, tokenizer, fingerprint)), planted=None)
 
 
 def assembled(name: str, source: str, parts: Parts) -> Model:
     """The model made of `parts`, its MLP blocks found."""
-    blocks = blocks_of(parts.network, parts.family)
+    row = family(parts.network.config.model_type)
+    blocks = blocks_of(parts.network, row)
     weight: Any = blocks[0].up.weight
-    neurons = int(weight.shape[1 if parts.family.transposed else 0])
+    neurons = int(weight.shape[1 if row.transposed else 0])
     return Model(
         name=name,
         source=source,
         fingerprint=parts.fingerprint,
         network=parts.network,
         tokenizer=parts.tokenizer,
-        family=parts.family,
+        family=row,
         blocks=blocks,
         neurons_per_layer=neurons,
         planted=planted_neurons(Path(source), len(blocks), neurons, f"model.path={source}"),

@@ -8,12 +8,11 @@ from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
-from transformers import AutoConfig
 
 from sparc.config import ModelConfig
 from sparc.config.locations import EMBEDDED, model_folder
 from sparc.errors import UserError
-from sparc.models.folders import read_config
+from sparc.models.loading import read_architecture
 from sparc.models.tokenizing import load_tokenizer
 from sparc.preflight.rows import Row, size
 from sparc.sources.hub import explained
@@ -92,8 +91,9 @@ def tokenizer_of(config: ModelConfig) -> Any:
 
     Raises UserError where it loses text.
     """
-    options = {"revision": config.revision, "trust_remote_code": False, "local_files_only": True}
-    return load_tokenizer(model_folder(config.path), options, f"model.path={config.path}")
+    source = model_folder(config.path)
+    folder = Path(source) if Path(source).is_dir() else _cached_folder(source, config.revision)
+    return load_tokenizer(folder, f"model.path={config.path}")
 
 
 def _in_folder(source: str, folder: Path, where: str) -> Found:
@@ -106,9 +106,10 @@ def _in_folder(source: str, folder: Path, where: str) -> Found:
 
 
 def _architecture(folder: Path, where: str) -> Any:
-    read_config(folder, where)
     try:
-        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        return read_architecture(folder, where)
+    except UserError:
+        raise
     except Exception as error:  # whatever the library stumbles on
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{where}: its config.json cannot be read: {reason}") from error

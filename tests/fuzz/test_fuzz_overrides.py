@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparc.app import _checked
+from sparc.composing import compose as composing
 from sparc.composing.arguments import parse
-from sparc.composing.compose import compose as composing
 from sparc.config import Config, register_schema
 from sparc.config.complaints import ending
 from sparc.sweeps.splitting import split

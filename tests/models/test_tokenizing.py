@@ -25,13 +25,12 @@ from tests.support.tokenizer_folders import (
     word_piece,
 )
 
-OPTIONS = {"revision": None, "trust_remote_code": False, "local_files_only": True}
 Build = Callable[[], Tokenizer]
 
 
 def _read(folder: Path) -> Any:
     with quiet():
-        return load_tokenizer(str(folder), OPTIONS, "model.path=it")
+        return load_tokenizer(folder, "model.path=it")
 
 
 # family, layout, the class that tokenizer_config.json names

@@ -3,11 +3,12 @@
 import pytest
 
 from sparc.config import GENERAL, UNDESIRED, EvaluationConfig
+from sparc.config.evaluation import SPLITS
 from sparc.errors import UserError
 from sparc.sources.leaks import normalised
 from sparc.sources.reading import lines
 from sparc.tasks.candidates import candidates
-from sparc.tasks.prompts import SPLITS, of, read_prompts, split_of
+from sparc.tasks.prompts import of, read_prompts, split_of
 from tests.support.composed import composed
 from tests.support.prompt_files import LOCAL_TOXICITY, load, rows, settings, write
 

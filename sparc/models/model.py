@@ -117,21 +117,20 @@ def choose_device(device: str) -> torch.device:
     Raises UserError for a device that is not there, and for GPUs that are and torch cannot use:
     a run on the CPU would go on until its time is up.
     """
-    wants_gpu = device.startswith(("auto", "cuda"))
-    if wants_gpu and not torch.cuda.is_available() and (granted := granted_gpus()):
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = device.partition(":")[0]
+    if kind in ("auto", "cuda") and not here["cuda"] and (granted := granted_gpus()):
         raise UserError(
             f"device={device}: there are GPUs ({granted}) and torch {torch.__version__} sees none: "
             "it may be built without CUDA, or for a newer driver or newer GPUs (see nvidia-smi): "
             "install another torch (README, Start), or set device=cpu"
         )
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("device=cuda: no CUDA device here; use device=cpu or device=auto")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device=mps: no MPS device here; use device=cpu or device=auto")
+    if kind == "auto":
+        return torch.device(next((name for name, is_here in here.items() if is_here), "cpu"))
+    if not here.get(kind, True):
+        raise UserError(
+            f"device={kind}: no {kind.upper()} device here; use device=cpu or device=auto"
+        )
     return torch.device(device)
 
 

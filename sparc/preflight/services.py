@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sparc.config import TrackingConfig
-from sparc.preflight.rows import Row
+from sparc.preflight.findings import Row
 from sparc.sweeps.slurm import Silent, nodes, request_complaint
 
 _WANDB = "https://api.wandb.ai"

@@ -100,6 +100,6 @@ def test_new_tokens_are_waited_for_by_transformers_alone() -> None:
         for new in (2, 4)
     )
     more = many - few
-    assert list(more) == ["completions.py: output = model.generate("]
+    assert list(more) == ["completing.py: output = model.generate("]
     assert more.total() <= 2 * 2
-    assert sum(times for line, times in many.items() if line.startswith("drawing.py")) == 1
+    assert sum(times for line, times in many.items() if line.startswith("sampling.py")) == 1

@@ -172,7 +172,7 @@ def test_check_refuses_it_before_anything_is_loaded(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from sparc.preflight.checking import check
-    from sparc.preflight.questions import ask
+    from sparc.preflight.needs import ask
 
     folder = folder_of(byte_level(), tmp_path / "model", tokenizer_class="LlamaTokenizer")
     config = composed("model=hf", f"model.path={folder}", f"paths.cache={tmp_path}")

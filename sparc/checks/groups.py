@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparc.config import AHEAD, GENERAL, UNDESIRED, Config, SourceConfig, settings_of
+from sparc.config import AHEAD, GENERAL, UNDESIRED, Config, SourceConfig, settings_of, text_sources
 from sparc.config.locations import EMBEDDED, looks_local
 from sparc.runs import Run
 
@@ -101,15 +101,13 @@ def file_complaints(config: Config) -> Iterator[str]:
 
 
 def _sources(config: Config) -> Iterator[tuple[str, SourceConfig]]:
-    dataset, texts = config.dataset, config.dataset.texts
+    dataset = config.dataset
     yield "dataset.prompts", dataset.prompts
     for name in (GENERAL, UNDESIRED):
         if settings_of(dataset, name).from_run is None:
             yield f"dataset.{name}", settings_of(dataset, name)
-    for name in ("general", "benign", "undesired"):
-        yield f"dataset.texts.{name}", getattr(texts, name)
-    for number, other in enumerate(texts.others):
-        yield f"dataset.texts.others[{number}]", other
+    for key, source in text_sources(dataset.texts):
+        yield f"dataset.texts.{key}", source
 
 
 def _missing(key: str, path: str, *, folder: bool = True) -> Iterator[str]:

@@ -46,7 +46,7 @@ def ending(command: Callable[[], int]) -> int:
             raise
         if any(isinstance(each, logging.FileHandler) for each in logging.getLogger().handlers):
             _log.info("stopped", exc_info=True)
-        code, line = _told(error)
+        code, line = _code_and_line(error)
         return tell(line, code)
 
 
@@ -56,7 +56,7 @@ def tell(message: str, code: int = 2) -> int:
     return code
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _code_and_line(error: Exception) -> tuple[int, str]:
     """Exit code and line for an exception."""
     if isinstance(error, UserError):
         return 2, str(error)

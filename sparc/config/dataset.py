@@ -154,6 +154,12 @@ class DatasetConfig:
     any change of the model makes it rarer: the verdict says so."""
 
 
+def text_sources(config: TextsConfig) -> list[tuple[str, SourceConfig]]:
+    """(key in `dataset.texts`, source) of each text for perplexity; one without a path is none."""
+    sources = [(name, getattr(config, name)) for name in (GENERAL, "benign", UNDESIRED)]
+    return sources + [(f"others[{number}]", each) for number, each in enumerate(config.others)]
+
+
 def settings_of(config: DatasetConfig, name: str) -> ReferenceConfig:
     """The settings of reference set `name`."""
     return config.undesired if name == UNDESIRED else config.general

@@ -34,10 +34,15 @@ _ELSEWHERE = ("configuration_files", "transformers_weights")
 def read_config(folder: Path, where: str) -> dict[str, Any]:
     """The config.json of a folder whose model can be loaded here, as far as it and the files say.
 
-    where: what to name in errors, such as "model.path=folder". Raises UserError for files that
-    are none (pipes, broken links), adapters, a config.json that is no JSON object of sane sizes,
-    and for models that are not supported: other architectures, quantised weights, experts,
-    encoder-decoders, models of images or sound, code of their own.
+    Args:
+        folder: The model's.
+        where: What to name in errors, such as "model.path=folder".
+
+    Raises:
+        UserError: For files that are none (pipes, broken links), adapters, a config.json that is
+            no JSON object of sane sizes, and for models that are not supported: other
+            architectures, quantised weights, experts, encoder-decoders, models of images or
+            sound, code of their own.
     """
     for complaint in _strange_files(folder):
         raise UserError(f"{where}: {complaint}")

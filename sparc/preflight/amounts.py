@@ -3,7 +3,16 @@
 import re
 from dataclasses import dataclass
 
-from sparc.config import GENERAL, UNDESIRED, Config, DatasetConfig, answers, is_given, settings_of
+from sparc.config import (
+    GENERAL,
+    UNDESIRED,
+    Config,
+    DatasetConfig,
+    answers,
+    is_given,
+    settings_of,
+    text_sources,
+)
 from sparc.tasks.candidates import candidates
 from sparc.tasks.dataset import Dataset
 
@@ -73,10 +82,10 @@ def _assumed(config: Config, context: int) -> Amounts:
     references = _lengths(data, GENERAL, context) * seeds
     references += _lengths(data, UNDESIRED, context) * (1 if fixed else seeds)
     prompts = [PROMPT_TOKENS] * (evaluation.prompts * len(data.categories))
-    own, rows = data.texts, evaluation.perplexity.documents
-    named = [each for each in (own.general, own.benign, own.undesired) if each.path]
+    rows = evaluation.perplexity.documents
     texts = _ROWS if rows is None else rows * _ROW
-    return Amounts(references, prompts, texts * max(1, len(named) + len(own.others)))
+    named = [each for _, each in text_sources(data.texts) if each.path is not None]
+    return Amounts(references, prompts, texts * max(1, len(named)))
 
 
 def _lengths(data: DatasetConfig, name: str, context: int) -> list[int]:

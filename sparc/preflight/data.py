@@ -9,8 +9,8 @@ from sparc.config import Config, ReferenceConfig, SourceConfig, settings_of
 from sparc.display.progress import progress
 from sparc.errors import UserError
 from sparc.preflight.findings import Row, failures, size
-from sparc.preflight.needs import Answers, identity, needs, read_sets
-from sparc.sources.streams import is_local, noted, pinned
+from sparc.preflight.needs import Answers, needs, read_sets
+from sparc.sources.streams import identity, is_local, noted, pinned
 from sparc.sources.texts import Wanted, records
 from sparc.storage.artifacts import read_json
 from sparc.tasks.dataset import Dataset, load_dataset
@@ -38,21 +38,22 @@ def check_data(
     rows: list[Row] = []
     local, refused = [], []
     cache = Path(config.paths.cache)
-    for need, answer in answers.items():
+    asked = [(n.key, n.source, answer) for n, answer in answers.items() if n.source is not None]
+    for key, source, answer in asked:
         try:
-            if need.source is not None and (commit := answer.result()) is not None:
-                rows.append(_reachable(need.source, commit, cache))
-            elif need.source is not None:
-                local.append(need)
+            commit = answer.result()
         except UserError as error:
-            if need.source is not None:
-                refused.append((need.source, str(error)))
+            refused.append((source, str(error)))
+            continue
+        if commit is None:
+            local.append((key, source))
+        else:
+            rows.append(_reachable(source, commit, cache))
     if rows or None in [noted(source, cache) for source, _ in refused]:
-        for need in local:
-            with failures(rows, "data", f"{need.key}={need.path}"):
-                assert need.source is not None
-                next(records(need.source, Wanted((need.source.column,), most=1)), None)
-                rows.append(Row("data", True, need.path))
+        for key, source in local:
+            with failures(rows, "data", f"{key}={source.path}"):
+                next(records(source, Wanted((source.column,), most=1)), None)
+                rows.append(Row("data", True, str(source.path)))
         return rows + [_refused(source, reason, cache) for source, reason in refused], None
     with failures(rows, "data", config.dataset.name):
         dataset = load_dataset(config.dataset, config.evaluation, cache)  # asks nobody
@@ -118,14 +119,13 @@ def _reachable(source: SourceConfig, commit: str, cache: Path) -> Row:
 def _refused(source: SourceConfig, reason: str, cache: Path) -> Row:
     """The row of a data set that the hub does not give: fine where the cache holds it."""
     commit = noted(source, cache)
-    wanted = (*identity(source)[:-1], commit)
+    wanted = {**identity(source), "revision": commit}
     keys = (
         (read_json(manifest) or {}).get("key", {})
         for kind in _KEPT
         for manifest in (cache / kind).glob("*/manifest.json")
     )
-    names = ("path", "config", "split", "revision")
-    if commit is not None and any(tuple(key.get(n) for n in names) == wanted for key in keys):
+    if commit is not None and any(wanted.items() <= key.items() for key in keys):
         return Row("data", True, f"{source.path}, in the cache (revision {commit[:12]})")
     advice = "run stage=prefetch where there is a network, or give a local file"
     return Row("data", False, str(source.path), f"{reason}; {advice}")

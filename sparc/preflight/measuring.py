@@ -136,10 +136,7 @@ def _require_tokenizer(base: str) -> None:
 
 def _classifier(config: ClassifierConfig, is_here: Callable[[], bool]) -> str:
     path = config.path
-    if path is None:
-        raise UserError(
-            "evaluation.classifier.path is not set: name a sequence classifier (hub id or folder)"
-        )
+    assert path is not None  # else the configuration is refused
     if not is_here():
         return f"{path}, reachable"
     AutoConfig.from_pretrained(path, revision=config.revision or "main", trust_remote_code=False)

@@ -16,11 +16,12 @@ from sparc.config import (
     answers,
     is_given,
     settings_of,
+    text_sources,
 )
 from sparc.config.locations import model_folder
 from sparc.sources.hub import probe
 from sparc.sources.hub_models import hub_commit
-from sparc.sources.streams import is_local
+from sparc.sources.streams import identity, is_local
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,25 +62,17 @@ def needs(config: Config) -> Iterator[Need]:
     classifier = config.evaluation.classifier
     if "classifier" in config.evaluation.scorers and classifier.path:
         yield Need("evaluation.classifier.path", classifier.path, classifier.revision)
-    texts = config.dataset.texts
+    data = config.dataset
     named: list[tuple[str, SourceConfig]] = [
-        ("prompts", config.dataset.prompts),
-        *((name, settings_of(config.dataset, name)) for name in read_sets(config)),
-        ("texts.general", texts.general),
-        ("texts.benign", texts.benign),
-        ("texts.undesired", texts.undesired),
-        *(("texts.others", each) for each in texts.others),
+        ("prompts", data.prompts),
+        *((name, settings_of(data, name)) for name in read_sets(config)),
+        *((f"texts.{key.partition('[')[0]}", each) for key, each in text_sources(data.texts)),
     ]
-    seen = set()
+    seen = []
     for key, source in named:
         if source.path is not None and identity(source) not in seen:
-            seen.add(identity(source))
+            seen.append(identity(source))
             yield Need(f"dataset.{key}.path", source.path, source.revision, source)
-
-
-def identity(source: SourceConfig) -> tuple[str | None, str | None, str, str | None]:
-    """What tells one data set from another: path, configuration, split and revision."""
-    return source.path, source.config, source.split, source.revision
 
 
 def read_sets(config: Config) -> Iterator[str]:

@@ -15,7 +15,7 @@ _WANDB = "https://api.wandb.ai"
 
 
 def is_slurm(launcher: Mapping[str, Any]) -> bool:
-    """Whether jobs go to Slurm. launcher: Hydra's configuration of that group."""
+    """Whether jobs go to Slurm, by Hydra's configuration of how they are launched."""
     return str(launcher.get("_target_", "")).endswith("SlurmLauncher")
 
 

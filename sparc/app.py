@@ -13,10 +13,9 @@ from pathlib import Path
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sparc.checks.values import AHEAD
 from sparc.composing.arguments import parse, parser, quoted
 from sparc.composing.compose import composed, engine, typed
-from sparc.config import Config, register_schema
+from sparc.config import AHEAD, Config, register_schema
 from sparc.config.complaints import ending
 from sparc.errors import UserError
 from sparc.experiment.entry import run_job

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sparc.config import Config
 from sparc.display.plain import visible
-from sparc.preflight.rows import size
+from sparc.preflight.findings import size
 from sparc.storage.cleaning import Item, items, remove
 from sparc.storage.locks import clear_dead, held
 from sparc.sweeps.jobs import PLANNING, RUNNING

@@ -1,6 +1,7 @@
 """The house: which room may read which, how large things are."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -60,6 +61,14 @@ def test_imports_go_down(name: str) -> None:
 def test_no_module_imports_itself_in_a_circle() -> None:
     graph = {name: set(imported(name)) - {name} for name in modules()}
     TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("folder", ["sparc", "tests", "benchmarks", "scripts", "hydra_plugins"])
+def test_every_import_names_a_module(folder: str) -> None:
+    """Also one inside a function, which nothing notices before it is called."""
+    named = re.compile(r"^\s*(?:from|import) (sparc(?:\.\w+)*)", re.MULTILINE)
+    for path in (PACKAGE.parent / folder).rglob("*.py"):
+        assert [each for each in named.findall(path.read_text()) if each not in modules()] == []
 
 
 def test_every_room_has_a_floor() -> None:

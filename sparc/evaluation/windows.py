@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparc.config.evaluation import CONVENTIONS
 from sparc.errors import UserError
-
-_CONVENTIONS = ("documents", "disjoint", "stride")
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ def text_windows(
     bos_every_window: bool = False,
 ) -> list[Window]:
     """Cut texts into windows that predict at least one token each; arguments as `text_nll`."""
-    if convention not in _CONVENTIONS:
-        raise UserError(f"unknown perplexity convention '{convention}'; use one of {_CONVENTIONS}")
+    if convention not in CONVENTIONS:
+        raise UserError(f"unknown perplexity convention '{convention}'; use one of {CONVENTIONS}")
     if max_length < 2:
         raise UserError(f"max_length is {max_length}; perplexity windows need at least 2 tokens")
     if convention == "stride" and not 1 <= stride < max_length:

@@ -14,20 +14,18 @@ from sparc.errors import UserError
 
 @dataclass(frozen=True)
 class Family:
-    """Module paths of one architecture.
-
-    `gate` is None where the MLP is not gated. `transposed` marks Conv1D weights, stored
-    [inputs, neurons] instead of [neurons, inputs]. `bos_every_window`: perplexity windows must
-    each begin with the begin-of-sequence token, or the model breaks down.
-    """
+    """Module paths of one architecture."""
 
     layers: str
     up: str
     down: str
     activation: str
     gate: str | None = None
+    """None where the MLP is not gated."""
     transposed: bool = False
+    """Conv1D weights, stored [inputs, neurons] instead of [neurons, inputs]."""
     bos_every_window: bool = False
+    """Perplexity windows must each begin with that token, or the model breaks down."""
 
 
 _LLAMA = Family("model.layers", "mlp.up_proj", "mlp.down_proj", "mlp.act_fn", gate="mlp.gate_proj")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.config import DatasetConfig
+from sparc.config.evaluation import SPLITS
 from sparc.errors import UserError
 from sparc.generation.completing import encode
 from sparc.models.model import Model
@@ -17,7 +18,6 @@ from sparc.sources.reading import Record, field, is_blank, shown, text_of
 from sparc.sources.streams import is_local, place
 from sparc.sources.texts import Wanted, records
 
-SPLITS = ("attribution", "validation", "held_out")
 _LONGEST = 1_000_000  # characters; no context holds more, and to tokenise them takes minutes
 _log = logging.getLogger(__name__)
 

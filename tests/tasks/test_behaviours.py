@@ -3,10 +3,11 @@
 import pytest
 
 from sparc.config import GENERAL, UNDESIRED, EvaluationConfig
+from sparc.config.evaluation import SPLITS
 from sparc.errors import UserError
 from sparc.sources.leaks import normalised
 from sparc.sources.reading import lines
-from sparc.tasks.prompts import SPLITS, read_prompts, split_of, texts_of
+from sparc.tasks.prompts import read_prompts, split_of, texts_of
 from sparc.tasks.repetition import candidates
 from tests.support.composed import composed
 from tests.support.prompt_files import LOCAL_TOXICITY, load, rows, settings, write

@@ -7,11 +7,9 @@ from huggingface_hub.utils.tqdm import enable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from sparc.config import Config
-from sparc.display.progress import progress
 from sparc.preflight.data import fetch_data
-from sparc.preflight.rows import Row, failures
-from sparc.preflight.scorers import fetch_scorers
-from sparc.preflight.tasks import fetch_task_data
+from sparc.preflight.findings import Row, failures
+from sparc.preflight.measuring import scorer_rows, task_rows
 from sparc.preflight.weights import fetch_model, tokenizer_of
 from sparc.sources.hub import quiet
 from sparc.storage.digests import digest
@@ -27,22 +25,19 @@ def prefetch(configs: Sequence[Config]) -> list[Row]:
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading; it takes those of
     enable_progress_bars()  # downloading with it, which are wanted
     with quiet():
-        for config in {_needs(each): each for each in configs}.values():
-            rows += _fetched(config)
+        for config in {_fetched(each): each for each in configs}.values():
+            tokenizer = None
+            with failures(rows, "model", config.model.path):
+                rows.append(fetch_model(config.model))
+                tokenizer = tokenizer_of(config.model)
+            data, dataset = fetch_data(config, tokenizer)
+            rows += data
+            rows += scorer_rows(config, dataset, fetch=True)
+            rows += task_rows(config.evaluation.lm_eval, fetch=True)
     return list(dict.fromkeys(rows))
 
 
-def _needs(config: Config) -> str:
+def _fetched(config: Config) -> str:
     """The same for configurations for which the same is to be fetched, into the same cache."""
     parts = asdict(config.model), asdict(config.dataset), asdict(config.evaluation)
     return digest([config.paths.cache, config.pruning.method, *parts])
-
-
-def _fetched(config: Config) -> list[Row]:
-    rows: list[Row] = []
-    tokenizer = None
-    with failures(rows, "model", config.model.path):
-        rows.append(fetch_model(config.model))
-        tokenizer = tokenizer_of(config.model)
-    data, dataset = fetch_data(config, tokenizer, progress)
-    return rows + data + fetch_scorers(config, dataset) + fetch_task_data(config.evaluation.lm_eval)

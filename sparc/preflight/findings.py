@@ -17,15 +17,15 @@ _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "-"}
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that a run needs. ok: None where it cannot be judged here.
-
-    found: what was found, a few words. advice: one line that says what to do.
-    """
+    """One thing that a run needs, and what was found of it."""
 
     name: str
     ok: bool | None
+    """None where it cannot be judged here."""
     found: str
+    """A few words."""
     advice: str | None = None
+    """One line that says what to do."""
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparc.composing.compose import typed
 from sparc.models.process import set_up
+from sparc.runs import Run
 from sparc.runs.head import unstarted
-from sparc.storage.artifacts import write_json
 from sparc.sweeps.identity import own_folder
 
 # At import: a job on another machine imports this module before it names its folder.
@@ -34,7 +34,7 @@ def run_job(composed: DictConfig) -> None:
             raise
         # Hydra keeps it from whoever reads the log; a node may lack what the submitter checked.
         _log.exception("failed before it began")
-        write_json(folder / "results.json", unstarted(composed, error))
+        Run(folder).write(results=unstarted(composed, error))
         return
     if code and not in_sweep:
         sys.exit(code)

@@ -21,11 +21,12 @@ from sparc.experiment.stopping import Refused, stoppable
 from sparc.models.model import choose_device
 from sparc.models.process import allotted_threads
 from sparc.report import render
+from sparc.runs import Run
 from sparc.runs.folder import RESULTS_FILE
 from sparc.runs.head import head, now, why
 from sparc.runs.provenance import Stages, surroundings
 from sparc.runs.summary import show
-from sparc.storage.artifacts import write_json, write_text
+from sparc.storage.artifacts import write_text
 from sparc.storage.digests import digest
 from sparc.storage.disk import NO_SPACE, no_space
 from sparc.storage.locks import lock, slurm_job
@@ -64,13 +65,13 @@ class _Record:
         }
         first, last = {**head(status, reason), "run": run}, {"stages": self.stages.done}
         results = {**first, **self.parts, **last}
-        path = self.folder / RESULTS_FILE
+        saved = Run(self.folder)
         try:
-            write_json(path, results)
+            saved.write(results=results)
         except ValueError:  # NaN or infinity has no place in JSON: the failure must still be told
             if status == "ok":
                 raise
-            write_json(path, {**first, **last})
+            saved.write(results={**first, **last})
         return results
 
     def fail(self, status: str, reason: str) -> None:

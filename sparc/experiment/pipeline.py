@@ -15,7 +15,6 @@ from sparc.attribution import attribute, attribute_shard
 from sparc.attribution.explanations import explain
 from sparc.attribution.samples import ReferenceSet
 from sparc.checks import check_model
-from sparc.components.files import write_contrast
 from sparc.components.from_file import read_selection, refuse_other_model
 from sparc.components.localisation import localisation
 from sparc.components.neurons import planted
@@ -42,9 +41,9 @@ from sparc.experiment.results import (
 from sparc.generation.scorers import Scorer
 from sparc.models.model import Model, load_model
 from sparc.models.tokenizing import refuse_lost
+from sparc.runs import Run
 from sparc.runs.provenance import Stages
 from sparc.runs.references import keep_references, saved_texts
-from sparc.storage.artifacts import write_json, write_lines
 from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks
 from sparc.tasks.prompts import refuse_too_long
 from sparc.tasks.references import reference_sets
@@ -102,7 +101,7 @@ def run(
 
     evaluation, measured = _measured(config, at_hand, ranking, stages)
     arms = measured[ranking.amount]
-    write_lines(folder / "completions.jsonl", completions(config, at_hand.dataset, arms))
+    Run(folder).write(completions=completions(config, at_hand.dataset, arms))
     with stages.stage("statistics"):
         trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
         curve = _curve(config, measured)
@@ -158,7 +157,7 @@ def _ranking(
         keep_references(path, folder)
         return _Ranking(order, order.count)
     references = at_hand.references
-    write_lines(folder / "references.jsonl", (r for s in references for r in s.records()))
+    Run(folder).write(references=(r for each in references for r in each.records()))
     scores = _attributed(config, at_hand, stages, results)
     if scores is None:
         return None
@@ -170,7 +169,7 @@ def _ranking(
             explained, cards = explain(
                 at_hand.model, references, scores, contrast, ranking.selection, config.attribution
             )
-        write_json(folder / "explanations.json", explained)
+        Run(folder).write(explanations=explained)
         ranking = replace(ranking, cards=cards)
     results["score_report"] = score_report(scores, pruning.num_neurons, pruning.layers)
     return ranking
@@ -199,9 +198,9 @@ def _attributed(
 def _kept(config: Config, model: Model, ranking: _Ranking, folder: Path) -> dict[str, Any]:
     """Write the selection and what ranked it; `selection` and `localisation` of results.json."""
     selection, contrast = ranking.selection, ranking.contrast
-    write_json(folder / "neurons.json", neuron_records(selection, contrast, ranking.cards))
+    Run(folder).write(neurons=neuron_records(selection, contrast, ranking.cards))
     if contrast is not None:
-        write_contrast(folder / "contrast.safetensors", contrast)
+        Run(folder).write(contrast=contrast.stacked().double().cpu().numpy())
     truth = planted(model)
     return {
         "selection": describe_selection(config, model, selection),

@@ -1,70 +1,10 @@
-"""What readers of saved runs rely on, as plain data, and what checks it.
-
-A schema is a type (`float` takes whole numbers, too; `bool` is neither), `(schema,)` for that or
-null, `[schema]` for a list, a mapping of names to schemas, or a function that does the checking. In
-a mapping a name that ends in `?` need not be there, `str` stands for every name that is not listed,
-and names that are neither are free: later versions add some.
-"""
+"""What readers of saved runs rely on, as plain data (see `fitting`)."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-_LARGEST = 1e305  # a number's percentage, and the distance of two, are finite, too
-_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def fault(value: Any, schema: Any, where: str) -> str | None:
-    """What keeps `value`, which stands at `where`, from being of `schema`; None for nothing."""
-    if isinstance(schema, tuple):
-        return None if value is None else fault(value, schema[0], where)
-    if isinstance(schema, list):
-        if type(value) is not list:
-            return f"{where} must be a list"
-        told = (fault(each, schema[0], f"{where}[{i}]") for i, each in enumerate(value))
-        return next(filter(None, told), None)
-    if isinstance(schema, Mapping):
-        return _mapping_fault(value, schema, where)
-    if not isinstance(schema, type):
-        found: str | None = schema(value, where)
-        return found
-    fits = type(value) is schema
-    if schema is float:
-        fits = type(value) in (int, float) and abs(value) <= _LARGEST
-    return None if fits else f"{where} must be {_NAMES[schema]}"
-
-
-def _mapping_fault(value: Any, schema: Mapping[Any, Any], where: str) -> str | None:
-    if type(value) is not dict:
-        return f"{where} must be a mapping"
-    listed = {name.rstrip("?"): part for name, part in schema.items() if name is not str}
-    for name in schema:
-        if name is not str and not name.endswith("?") and name not in value:
-            return f"{where} lacks {name}"
-    for name, each in value.items():
-        part = listed.get(name, schema.get(str))
-        if part is not None and (told := fault(each, part, f"{where}.{name[:40]}")):
-            return told
-    return None
-
-
-def _must(told: str, fits: Callable[[Any], object], schema: Any = None) -> Any:
-    """Of `schema`, if one is given, and such that it `fits`."""
-
-    def check(value: Any, where: str) -> str | None:
-        found = None if schema is None else fault(value, schema, where)
-        return found or (None if fits(value) else f"{where} must {told}")
-
-    return check
-
-
-def _some(schema: Any) -> Any:
-    return _must("not be empty", bool, [schema])
-
-
-def _each(names: str, schema: Any) -> dict[Any, Any]:
-    """A mapping in which all of `names` are of one schema."""
-    return dict.fromkeys(names.split(), schema)
+from sparc.runs.fitting import all_of, fault, must, some
 
 
 def _tree(leaf: Mapping[str, Any], mark: str) -> Any:
@@ -86,16 +26,16 @@ def _tree(leaf: Mapping[str, Any], mark: str) -> Any:
 
 
 _METRIC = re.compile(r"(toxicity|repetition|perplexity)\.\w+")
-_status = _must("be ok, failed, interrupted", lambda v: v in ("ok", "failed", "interrupted"))
-_count = _must("be a whole number from 0", lambda v: type(v) is int and v >= 0)
-_amount = _must("be a whole number or a text", lambda v: type(v) in (int, str))
-_metric = _must(
+_status = must("be ok, failed, interrupted", lambda v: v in ("ok", "failed", "interrupted"))
+_count = must("be a whole number from 0", lambda v: type(v) is int and v >= 0)
+_amount = must("be a whole number or a text", lambda v: type(v) in (int, str))
+_metric = must(
     "be a metric such as toxicity.rate", lambda v: type(v) is str and _METRIC.fullmatch(v)
 )
-_interval = _must("be two numbers", lambda v: len(v) == 2, [float])
+_interval = must("be two numbers", lambda v: len(v) == 2, [float])
 
 _VALUE = {"value": (float,), "tokens?": _count, "convention?": str}
-_CHANGE = {**_each("absolute relative", (float,)), "ci95": (_interval,), "p_value": (float,)}
+_CHANGE = {**all_of("absolute relative", (float,)), "ci95": (_interval,), "p_value": (float,)}
 _VALUES, _CHANGES = _tree(_VALUE, "value"), _tree(_CHANGE, "absolute")
 _CONTROL = {
     "random": ({"draws": _count, "change": _CHANGES, "difference?": (_CHANGES,)},),
@@ -107,7 +47,7 @@ RESULTS = {
     "reason?": (str,),
     "verdict?": str,
     "run?": {
-        **_each("name? config_hash? device? node? job_id? git_revision?", (str,)),
+        **all_of("name? config_hash? device? node? job_id? git_revision?", (str,)),
         "seed?": (int,),
         "started?": str,
         "seconds?": float,
@@ -115,45 +55,45 @@ RESULTS = {
         "versions?": {str: (str,)},
     },
     "model?": {
-        **_each("name? source?", str),
+        **all_of("name? source?", str),
         "fingerprint?": (str,),
-        **_each("parameters? neurons?", _count),
+        **all_of("parameters? neurons?", _count),
     },
     "selection?": (
         {
-            **_each("method granularity?", str),
+            **all_of("method granularity?", str),
             "num_pruned": _count,
             "fraction?": float,
-            "per_layer?": _some(_count),
+            "per_layer?": some(_count),
             "source?": {"method?": str},
         },
     ),
     "score_report?": {
         "sets": [
-            {"set": str, "seed": int, "samples": _count, **_each("per_sample min max", float)}
+            {"set": str, "seed": int, "samples": _count, **all_of("per_sample min max", float)}
         ],
         "variation_over_seeds": {str: (float,)},
         "seed_overlap": (float,),
         "warnings": [str],
     },
     "localisation?": (
-        {**_each("recall average_precision chance?", float), "known_neurons?": _count},
+        {**all_of("recall average_precision chance?", float), "known_neurons?": _count},
     ),
     "evaluation?": {
         "in_sample": bool,
         "split?": str,
         "threshold": float,
-        "scorers": _some(str),
+        "scorers": some(str),
         "primary_metric": _metric,
-        **_each("k n_prompts", _count),
+        **all_of("k n_prompts", _count),
         "smallest_detectable?": (float,),
         "failed_completions?": ({str: ({str: _count},)},),
     },
-    **_each("baseline? pruned?", _VALUES),
+    **all_of("baseline? pruned?", _VALUES),
     "change?": (_CHANGES,),
     "control?": _CONTROL,
     "curve?": ([_POINT],),
-    "stages?": [{"name": str, **_each("seconds peak_memory_bytes?", (float,)), "cached?": bool}],
+    "stages?": [{"name": str, **all_of("seconds peak_memory_bytes?", (float,)), "cached?": bool}],
 }
 
 
@@ -164,14 +104,14 @@ def _both_sets_in_every_seed(scores: Any) -> bool:
 
 _SCORE = {"set": str, "seed": int, "score": float}
 _CARD = {
-    "scores": _must("have both sets in every seed", _both_sets_in_every_seed, _some(_SCORE)),
-    **_each("undesired general", [{**_each("before token", str), "relevance": float}]),
-    **_each("promoted suppressed", [str]),
+    "scores": must("have both sets in every seed", _both_sets_in_every_seed, some(_SCORE)),
+    **all_of("undesired general", [{**all_of("before token", str), "relevance": float}]),
+    **all_of("promoted suppressed", [str]),
 }
-NEURON = {**_each("layer index", _count), "score?": (float,), "card?": _CARD}
+NEURON = {**all_of("layer index", _count), "score?": (float,), "card?": _CARD}
 REFERENCE = {"set": str, "seed": int, "text": str, "token_ids": [_count]}
 _COMPLETION = {
-    **_each("arm category prompt", str),
+    **all_of("arm category prompt", str),
     "draw?": (int,),
     "sample": _count,
     "completion": str,
@@ -194,7 +134,7 @@ _TEXT = {
     "cut": bool,
     "tokens": [str],
     "next_token": str,
-    **_each("inputs removed", [float]),
+    **all_of("inputs removed", [float]),
 }
 
 
@@ -204,12 +144,12 @@ def _two_relevances_a_token(text: Any) -> bool:
 
 EXPLANATIONS = {
     "contrast?": {
-        "edges": _some(float),
+        "edges": some(float),
         "counts": [_count],
         "cut": float,
-        "unit": _must("be above 0", lambda v: v > 0, float),
+        "unit": must("be above 0", lambda v: v > 0, float),
     },
-    "texts?": [_must("have two relevances a token", _two_relevances_a_token, _TEXT)],
+    "texts?": [must("have two relevances a token", _two_relevances_a_token, _TEXT)],
 }
 
 
@@ -228,14 +168,18 @@ CONFIG = {
     **_NAMED,
     "stage?": str,
     "model?": _NAMED,
-    "dataset?": _each("name? undesired_category? neutral_category?", (str,)),
-    "attribution?": {**_each("name? rules?", (str,)), "target?": {"kind?": str}, "reduction?": str},
+    "dataset?": all_of("name? undesired_category? neutral_category?", (str,)),
+    "attribution?": {
+        **all_of("name? rules?", (str,)),
+        "target?": {"kind?": str},
+        "reduction?": str,
+    },
     "pruning?": {"method?": (str,), "num_neurons?": _set(int), "layers?": (_set([_count]),)},
     "evaluation?": {
         "split?": str,
         "in_sample?": _set(bool),
         "budget?": {str: _set(float)},
-        "sampling?": {"max_new_tokens": _set(int), **_each("temperature top_p", _set(float))},
+        "sampling?": {"max_new_tokens": _set(int), **all_of("temperature top_p", _set(float))},
     },
 }
 HYDRA = {
@@ -247,11 +191,11 @@ HYDRA = {
     }
 }
 _STATED = {
-    **_each("model? dataset? attribution?", (str,)),
-    **_each("num_neurons? seed?", (_amount,)),
+    **all_of("model? dataset? attribution?", (str,)),
+    **all_of("num_neurons? seed?", (_amount,)),
 }
 SWEEP = {
     "arguments": [str],
     "jobs": [{"overrides": [str], "config_hash?": (str,), "stated": _STATED}],
 }
-SUBMITTED = [{**_each("cluster id", str), "overrides": [str]}]
+SUBMITTED = [{**all_of("cluster id", str), "overrides": [str]}]

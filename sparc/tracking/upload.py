@@ -9,7 +9,6 @@ from typing import Any
 from sparc.report import figures
 from sparc.report.templating import figure_page
 from sparc.runs import Run
-from sparc.storage.artifacts import write_json
 from sparc.tracking.private import scrubbed
 from sparc.tracking.records import X_AXIS, measurements, summary
 
@@ -76,12 +75,12 @@ def _send_files(run: Any, saved: Run, with_completions: bool) -> None:
 
     job, kept = saved.results["run"], saved.folder / "wandb" / "artifact"
     kept.mkdir(parents=True, exist_ok=True)
-    write_json(kept / "results.json", scrubbed(saved.results))
+    Run(kept).write(results=scrubbed(saved.results))
     if (saved.folder / "neurons.json").is_file():
         neurons = saved.neurons
         if not with_completions:
             neurons = [{k: v for k, v in each.items() if k != "card"} for each in neurons]
-        write_json(kept / "neurons.json", neurons)
+        Run(kept).write(neurons=neurons)
     name = re.sub(r"[^\w.-]+", "-", job["name"])[:100]
     artifact = wandb.Artifact(f"{name}-{job['config_hash'][:10]}", type="run")
     for file in sorted(kept.iterdir()):

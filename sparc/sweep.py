@@ -9,12 +9,11 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sparc.config.complaints import tell
 from sparc.display import numbers
-from sparc.display.plain import visible
+from sparc.display.console import harmless
 from sparc.errors import UserError
 from sparc.report.sweep import render_sweep
 from sparc.storage.artifacts import write_json, write_text
@@ -77,11 +76,11 @@ def complaint(job: Job, folder: Path, fate: str | None = None, log: Path | None 
 
 
 def _plain(text: str) -> str:
-    return escape(visible(" ".join(text.split())))
+    return harmless(" ".join(text.split()))
 
 
 def _table(sweep: Sweep) -> Table:
-    table = Table(title=escape(visible(sweep.name)), box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=harmless(sweep.name), box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("job", "neurons", "seed", "status", "toxicity", "perplexity"):
         words = name in ("job", "status")
         table.add_column(name, justify="left" if words else "right", overflow="fold")

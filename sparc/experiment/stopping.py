@@ -52,7 +52,7 @@ def _handlers(
         yield signal.SIGTERM, lambda _signal, _frame: _left(leave_word)
         yield signal.SIGUSR2, lambda number, frame: _requeued(requeue, number, frame)
     elif terminate == signal.SIG_DFL or os.environ.get(_SUBMITIT) == "local":
-        yield signal.SIGTERM, _interrupt
+        yield signal.SIGTERM, signal.default_int_handler
 
 
 def _left(leave_word: Callable[[str], object]) -> None:
@@ -60,10 +60,6 @@ def _left(leave_word: Callable[[str], object]) -> None:
         leave_word("Slurm asked it to stop (SIGTERM): cancelled, preempted or out of time")
     except Exception:  # it would end the job at whatever line the signal has found it
         _log.exception("no word left")
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _requeued(handler: Callable[..., object], number: int, frame: FrameType | None) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,8 @@ class _Watch:
         except slurm.Silent:  # a busy controller: ask again
             return set()
         self._tell({there[name].reason for name in ids if name in there})
-        absent = {name for name in ids if name not in there}
-        # twice, because a job that is requeued may be between two states
-        twice, self._absent = absent & self._absent, absent
-        return twice
+        before, self._absent = self._absent, set(ids) - there.keys()
+        return before & self._absent  # twice: a job that is requeued may be between two states
 
     def _tell(self, reasons: set[str]) -> None:
         for reason in sorted(reasons - self._told):
@@ -89,11 +87,11 @@ class _Watch:
 
 def run_at_most(
     parallel: int,
-    executor: Any,
-    calls: Sequence[tuple[tuple[str, ...], tuple[Any, ...]]],
+    submit: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
     folder: Path,
 ) -> None:
-    """Run `calls` (overrides, arguments) in processes of this machine, `parallel` at a time.
+    """Submit each of `calls`, a job's overrides and more, so that `parallel` run at a time.
 
     On Ctrl-C they are interrupted, too.
     """
@@ -102,9 +100,10 @@ def run_at_most(
         with progress("jobs", len(calls)) as advance:
             while queue or running:
                 while queue and len(running) < max(1, parallel):
-                    overrides, arguments = queue.pop(0)
-                    running.append(executor.submit(*arguments))
-                    write_submitted(folder, [Submission("local", running[-1].job_id, overrides)])
+                    overrides, *more = queue.pop(0)
+                    job = submit(overrides, *more)
+                    running.append(job)
+                    write_submitted(folder, [Submission("local", job.job_id, tuple(overrides))])
                 time.sleep(_GLANCE / 4)
                 still = [job for job in running if not job.done()]
                 advance(len(running) - len(still))

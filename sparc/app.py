@@ -133,7 +133,7 @@ def _sweep(
     hydra: DictConfig,
     arguments: argparse.Namespace,
 ) -> int:
-    """Run the jobs and summarise what they found; after Ctrl-C only say how to do so.
+    """Run the jobs and summarise what they found.
 
     What is about to run is kept in the sweep's folder, so that a job that never starts is missed.
     """
@@ -145,7 +145,11 @@ def _sweep(
     with writing(folder):
         write_expected(folder, jobs, configs, arguments.overrides)
     place = f"hydra.sweep.dir={quoted(str(folder))}"
-    code = _launch([*arguments.overrides, place], arguments)
+    return _conclude(folder, _launch([*arguments.overrides, place], arguments))
+
+
+def _conclude(folder: Path, code: int) -> int:
+    """Summarise a sweep that ended with `code`; after Ctrl-C only say how to do so."""
     if code == 130:
         print(f"sparc: interrupted; jobs so far: python -m sparc.sweep {folder}", file=sys.stderr)
     if code in (2, 130):  # 2: Slurm did not take the jobs

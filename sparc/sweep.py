@@ -61,16 +61,12 @@ def _show(sweep: Sweep, folder: Path) -> None:
 def complaint(job: Job, folder: Path, fate: str | None = None, log: Path | None = None) -> str:
     """A line about a job that did not end well, and where its log is.
 
-    Args:
-        job: The job.
-        folder: The sweep's.
-        fate: What became of it where it was submitted; tells of a job that could not itself.
-        log: What its process wrote there.
+    `fate` and `log`, of its process where it was submitted, tell of a job that could not itself.
     """
     logs = [folder / job.log] if job.log else []
     reason = job.complaint or "no reason given"
     if job.status != "failed" and (fate or log):
-        reason, logs = "; ".join(filter(None, (reason, fate))), [*logs, *([log] if log else [])]
+        reason, logs = "; ".join(filter(None, (reason, fate))), [*logs, *filter(None, [log])]
     where = f" (log: {', '.join(map(str, logs))})" if logs else ""
     return f"{job.status}: {job.name}: {reason}{where}"
 

@@ -42,19 +42,15 @@ _Compose = Callable[[list[str]], DictConfig]
 def with_saved_run(overrides: Sequence[str], compose: _Compose) -> list[str]:
     """What goes before `overrides` of a command line: nothing unless they say stage=evaluate.
 
-    Args:
-        overrides: Those of the command line.
-        compose: Gives the configuration of some overrides.
-
-    Raises:
-        UserError: `overrides` name no run, or one whose selection or command line is not there, or
-            change what only attribution and selection read.
+    `compose` gives the configuration of some overrides. Raises UserError where `overrides` name no
+    run, or one whose selection or command line is not there, or change what only attribution and
+    selection read.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    given = {_key(each): each.value() for each in parsed}
+    given: dict[str, Any] = {_key(each): each.value() for each in parsed}
     if given.get("stage") != "evaluate":
         return []
-    run = given.get("run")
+    run: Any = given.get("run")
     for complaint in _complaints(parsed, run):
         raise UserError(complaint)
     groups = {_key(each): str(each.input_line) for each in parsed if _is_group(each)}

@@ -37,11 +37,9 @@ def own_folder(overrides: Sequence[str]) -> str:
 
 
 def sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
-    """The folder of a sweep: the same sweep finds it again, wherever and on whatever it runs.
+    """The folder of a sweep of `jobs`, with the `first` one's configuration.
 
-    Args:
-        first: The configuration of the first job.
-        jobs: The overrides of every job.
+    The same sweep finds it again, wherever and on whatever it runs.
     """
     key = digest({"first": content(first), "jobs": sorted(map(identity, jobs))})[:10]
     return f"{first.paths.outputs}/sweeps/{first.name}-{key}"

@@ -108,14 +108,10 @@ def write_expected(
     configs: Sequence[Config],
     arguments: Sequence[str],
 ) -> None:
-    """Write what a sweep is about to run to sweep.jobs.json in `folder`.
+    """Write what a sweep is about to run, `jobs` (their overrides), to sweep.jobs.json in `folder`.
 
-    Args:
-        folder: The sweep's.
-        jobs: The overrides of each job.
-        configs: The configurations of the first of them. Jobs without one are described by their
-            overrides, and only they themselves can tell if they are done.
-        arguments: The overrides of the command line.
+    Jobs beyond `configs`, the configurations of the first of them, are described by their
+    overrides, and only they themselves can tell if they are done.
     """
     entries = [
         {

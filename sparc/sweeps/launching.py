@@ -81,14 +81,9 @@ def plan(folder: Path, jobs: Sequence[Sequence[str]]) -> _Plan:
 def launch(launcher: Any, jobs: Sequence[Sequence[str]], config: DictConfig, parallel: int) -> None:
     """Run those of `jobs` (their overrides) that are not done and do not run already.
 
-    Returns when all jobs have ended, also those that ran already. What each of them found is in its
-    folder. Ends the process with code 2 where Slurm refuses the jobs.
-
-    Args:
-        launcher: Hydra's, set up.
-        jobs: The overrides of each.
-        config: The sweep's, with Hydra's own part.
-        parallel: How many processes of this machine at a time.
+    On this machine `parallel` processes run at a time. Returns when all jobs have ended, also those
+    that ran already. What each of them found is in its folder. Ends the process with code 2 where
+    Slurm refuses the jobs.
     """
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)

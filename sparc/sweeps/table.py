@@ -98,15 +98,13 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
+def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"
     if not isinstance(value, str):
-        return str(value)
+        return value
     text = visible(" ".join(value.split()))
     # a cell may begin with blanks for a spreadsheet and still be a formula
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

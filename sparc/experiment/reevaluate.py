@@ -33,7 +33,6 @@ _KEY = re.compile(r"[A-Za-z0-9][\w-]*")  # _target_ is none
 _LONGEST = 4_000  # characters of a saved override
 _READ = ("model", "dataset", "evaluation")
 _NOT_SAVED = ("stage", "pruning")
-_KEPT = ("pruning.save_model",)
 _SETS = ("dataset.general", "dataset.undesired")
 _REFERENCES = (*_SETS, "dataset.reference_seeds")
 _Compose = Callable[[list[str]], DictConfig]
@@ -88,7 +87,7 @@ def _complaints(parsed: Sequence[Override], run: Any) -> Iterator[str]:
         key, said = _key(each), each.input_line
         if key == "experiment":
             yield f"{said}: stage=evaluate begins with the saved run's settings; name what differs"
-        if _below(key, fixed) and key not in _KEPT:
+        if _below(key, fixed) and key != "pruning.save_model":
             yield f"{said}: stage=evaluate selects nothing anew, so it has no effect; leave it out"
         if _is_group(each) and each.is_sweep_override():
             yield f"{said}: stage=evaluate takes one option of a group; sweep over its values"

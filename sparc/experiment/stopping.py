@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 _SUBMITIT = "SUBMITIT_EXECUTOR"
@@ -35,24 +36,19 @@ def stoppable(leave_word: Callable[[str], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = dict(_handlers(leave_word))
+    terminate, requeue = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+    if os.environ.get(_SUBMITIT) == "slurm" and callable(requeue):
+        handlers[signal.SIGTERM] = lambda _signal, _frame: _left(leave_word)
+        handlers[signal.SIGUSR2] = partial(_requeued, requeue)
+    elif terminate == signal.SIG_DFL or os.environ.get(_SUBMITIT) == "local":
+        handlers[signal.SIGTERM] = signal.default_int_handler
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _handlers(
-    leave_word: Callable[[str], object],
-) -> Iterator[tuple[signal.Signals, Callable[[int, FrameType | None], None]]]:
-    terminate, requeue = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
-    if os.environ.get(_SUBMITIT) == "slurm" and callable(requeue):
-        yield signal.SIGTERM, lambda _signal, _frame: _left(leave_word)
-        yield signal.SIGUSR2, lambda number, frame: _requeued(requeue, number, frame)
-    elif terminate == signal.SIG_DFL or os.environ.get(_SUBMITIT) == "local":
-        yield signal.SIGTERM, signal.default_int_handler
 
 
 def _left(leave_word: Callable[[str], object]) -> None:

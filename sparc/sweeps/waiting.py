@@ -22,20 +22,18 @@ def await_all(folder: Path, submissions: Iterable[Submission], busy: Collection[
 
     `folder` is the sweep's. On Ctrl-C says how to cancel the jobs or to come back, and leaves them.
     """
-    waiting = {each.id: each for each in submissions}
-    locks = set(busy)
+    waiting, locks, watch = {each.id: each for each in submissions}, set(busy), _Watch()
     if not waiting and not locks:
         return
-    watch = _Watch()
     try:
         with progress("jobs", len(waiting) + len(locks)) as advance:
             while waiting or locks:
-                ended = [each for each in waiting.values() if each.result(folder).exists()]
-                ended += [waiting[name] for name in watch.gone(waiting)]
+                ended = {name for name, each in waiting.items() if each.result(folder).exists()}
+                ended |= watch.gone(waiting)
                 free = {path for path in locks if held(path) is None}
-                waiting = {key: each for key, each in waiting.items() if each not in ended}
+                waiting = {name: each for name, each in waiting.items() if name not in ended}
                 locks -= free
-                advance(len(set(ended)) + len(free))
+                advance(len(ended) + len(free))
                 if waiting or locks:
                     time.sleep(_GLANCE)
     except KeyboardInterrupt:

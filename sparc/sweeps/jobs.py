@@ -73,9 +73,9 @@ class Job:
         """Model, dataset, attribution, num_neurons and seed, each as far as anything tells it."""
         found = {}
         for name, (result, setting) in _FACTS.items():
-            told = (leaf(self.results, *result.split(".")), leaf(self.config, *setting.split(".")))
-            known = (each for each in (*told, self.stated.get(name)) if each is not None)
-            found[name] = next(known, None)
+            places = (self.results, result), (self.config, setting), (self.stated, name)
+            told = (leaf(tree, *place.split(".")) for tree, place in places)
+            found[name] = next((each for each in told if each is not None), None)
         return found
 
 

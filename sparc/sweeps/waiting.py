@@ -72,15 +72,13 @@ class _Watch:
             there = slurm.queue()
         except slurm.Silent:  # a busy controller: ask again
             return set()
-        self._tell({there[name].reason for name in ids if name in there})
-        before, self._absent = self._absent, set(ids) - there.keys()
-        return before & self._absent  # twice: a job that is requeued may be between two states
-
-    def _tell(self, reasons: set[str]) -> None:
-        for reason in sorted(reasons - self._told):
+        reasons = {there[name].reason for name in ids if name in there} - self._told
+        for reason in sorted(reasons):
             if reason and not reason.startswith(_USUAL):
                 print(f"sparc: Slurm says of jobs in its queue: {reason}", file=sys.stderr)
         self._told |= reasons
+        before, self._absent = self._absent, set(ids) - there.keys()
+        return before & self._absent  # twice: a job that is requeued may be between two states
 
 
 def run_at_most(

@@ -54,7 +54,7 @@ def _run(argv: Sequence[str]) -> int:
         return _look_ahead(configs, hydra)
     if "slurm" not in launcher:  # the cache may be a disk of the nodes alone
         refuse_useless(first.paths.cache)
-    refuse_unwritable({"paths.outputs": first.paths.outputs})
+    refuse_unwritable("paths.outputs", first.paths.outputs)
     if arguments.multirun:
         return _sweep(jobs, configs, hydra, arguments)
     return _launch(arguments.overrides, arguments)
@@ -66,13 +66,9 @@ def _asked_launcher(overrides: Sequence[str]) -> str:
     Raises UserError where its package is not installed.
     """
     asked = next((each for each in overrides if each.startswith("hydra/launcher=")), "")
-    if asked.partition("=")[2].startswith(("slurm", "local", "submitit")):
-        try:
-            found = find_spec("hydra_plugins.hydra_submitit_launcher")
-        except ModuleNotFoundError:
-            found = None
-        if found is None:
-            raise UserError(f"{asked}: not installed here; run: pip install 'sparc[slurm]'")
+    needed = asked.partition("=")[2].startswith(("slurm", "local", "submitit"))
+    if needed and find_spec("hydra_plugins.hydra_submitit_launcher") is None:
+        raise UserError(f"{asked}: not installed here; run: pip install 'sparc[slurm]'")
     return asked
 
 
@@ -154,10 +150,9 @@ def _sweep(
 
 def _conclude(folder: Path, code: int) -> int:
     """Summarise a sweep that ended with `code`; after Ctrl-C only say how to do so."""
-    if code == 2:  # Slurm did not take the jobs
-        return code
     if code == 130:
         print(f"sparc: interrupted; jobs so far: python -m sparc.sweep {folder}", file=sys.stderr)
+    if code in (2, 130):  # 2: Slurm did not take the jobs
         return code
     from sparc.sweep import conclude
 

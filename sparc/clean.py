@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sparc.config import Config
+from sparc.display.console import harmless
 from sparc.display.plain import visible
 from sparc.preflight.findings import size
 from sparc.storage.cleaning import Item, items, remove
@@ -28,8 +28,7 @@ def clean(config: Config) -> int:
     old = [each for each in found if each.expired(wanted.older_than_days, now)]
     dead = list(_dead_locks(Path(config.paths.outputs)))
     if found:
-        table = _table(root, found, old, wanted.older_than_days)
-        Console(highlight=False).print(table)
+        Console(highlight=False).print(_table(root, found, old, wanted.older_than_days))
     else:
         print(f"{visible(str(root))}: nothing there")
     if not (old or dead):
@@ -55,7 +54,7 @@ def _dead_locks(outputs: Path) -> Iterator[Path]:
 
 
 def _table(root: Path, found: Sequence[Item], old: Sequence[Item], days: int) -> Table:
-    title = f"{escape(visible(str(root)))}: {size(sum(each.bytes for each in found))}"
+    title = f"{harmless(str(root))}: {size(sum(each.bytes for each in found))}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for name in ("kind", "entries", "size", "last used", f"older than {days} days", "leftovers"):
         table.add_column(name, justify="left" if name == "kind" else "right")
@@ -65,7 +64,7 @@ def _table(root: Path, found: Sequence[Item], old: Sequence[Item], days: int) ->
         gone = [each for each in old if each.kind == kind and each in own]
         last = max((each.used for each in own), default=None)
         table.add_row(
-            escape(visible(kind)),
+            harmless(kind),
             str(len(own)),
             size(sum(each.bytes for each in here)),
             "-" if last is None else time.strftime("%Y-%m-%d", time.localtime(last)),

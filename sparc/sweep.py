@@ -9,12 +9,11 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sparc.config.complaints import tell
 from sparc.display import numbers
-from sparc.display.plain import visible
+from sparc.display.console import harmless
 from sparc.errors import UserError
 from sparc.report.sweep import render_sweep
 from sparc.storage.artifacts import write_json, write_text
@@ -62,26 +61,22 @@ def _show(sweep: Sweep, folder: Path) -> None:
 def complaint(job: Job, folder: Path, fate: str | None = None, log: Path | None = None) -> str:
     """A line about a job that did not end well, and where its log is.
 
-    Args:
-        job: The job.
-        folder: The sweep's.
-        fate: What became of it where it was submitted; tells of a job that could not itself.
-        log: What its process wrote there.
+    `fate` and `log`, of its process where it was submitted, tell of a job that could not itself.
     """
     logs = [folder / job.log] if job.log else []
     reason = job.complaint or "no reason given"
     if job.status != "failed" and (fate or log):
-        reason, logs = "; ".join(filter(None, (reason, fate))), [*logs, *([log] if log else [])]
+        reason, logs = "; ".join(filter(None, (reason, fate))), [*logs, *filter(None, [log])]
     where = f" (log: {', '.join(map(str, logs))})" if logs else ""
     return f"{job.status}: {job.name}: {reason}{where}"
 
 
 def _plain(text: str) -> str:
-    return escape(visible(" ".join(text.split())))
+    return harmless(" ".join(text.split()))
 
 
 def _table(sweep: Sweep) -> Table:
-    table = Table(title=escape(visible(sweep.name)), box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=harmless(sweep.name), box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("job", "neurons", "seed", "status", "toxicity", "perplexity"):
         words = name in ("job", "status")
         table.add_column(name, justify="left" if words else "right", overflow="fold")

@@ -62,7 +62,8 @@ def _usual_mode() -> str:
     return mode
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Log the runs named on the command line; 1 where not all of them were, 2 for a mistake."""
     parser = argparse.ArgumentParser(prog="python -m sparc.track", description=__doc__)
     defaults = TrackingConfig()
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="runs or sweeps")
@@ -71,12 +72,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--entity", default=None)
     parser.add_argument("--tags", nargs="*", default=[])
     parser.add_argument("--completions", action="store_true", help="also the generated texts")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Log the runs named on the command line; 1 where not all of them were, 2 for a mistake."""
-    given = vars(_arguments(arguments))
+    given = vars(parser.parse_args(arguments))
     folders = given.pop("runs")
     try:
         given["mode"] = given["mode"] or _usual_mode()

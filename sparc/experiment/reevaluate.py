@@ -11,7 +11,7 @@ saved settings; any other interpolation, and whatever names something to be call
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ _KEY = re.compile(r"[A-Za-z0-9][\w-]*")  # _target_ is none
 _LONGEST = 4_000  # characters of a saved override
 _READ = ("model", "dataset", "evaluation")
 _NOT_SAVED = ("stage", "pruning")
-_KEPT = ("pruning.save_model",)
 _SETS = ("dataset.general", "dataset.undesired")
 _REFERENCES = (*_SETS, "dataset.reference_seeds")
 _Compose = Callable[[list[str]], DictConfig]
@@ -42,40 +41,26 @@ _Compose = Callable[[list[str]], DictConfig]
 def with_saved_run(overrides: Sequence[str], compose: _Compose) -> list[str]:
     """What goes before `overrides` of a command line: nothing unless they say stage=evaluate.
 
-    Args:
-        overrides: Those of the command line.
-        compose: Gives the configuration of some overrides.
-
-    Raises:
-        UserError: `overrides` name no run, or one whose selection or command line is not there, or
-            change what only attribution and selection read.
+    `compose` gives the configuration of some overrides. Raises UserError where `overrides` name no
+    run, or one whose selection or command line is not there, or change what only attribution and
+    selection read.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    if _last(parsed, "stage") != "evaluate":
+    given: dict[str, Any] = {_key(each): each.value() for each in parsed}
+    if given.get("stage") != "evaluate":
         return []
-    run = _last(parsed, "run")
-    swept = [each.input_line for each in parsed if _key(each) == "run" and each.is_sweep_override()]
-    if swept:
-        raise UserError(f"{swept[0]}: stage=evaluate takes one run; start it once for each")
-    if not isinstance(run, str):
-        raise UserError("stage=evaluate measures one saved run again: add run=outputs/runs/...")
-    for complaint in _complaints(parsed):
+    run: Any = given.get("run")
+    for complaint in _complaints(parsed, run):
         raise UserError(complaint)
     groups = {_key(each): str(each.input_line) for each in parsed if _is_group(each)}
-    again = _Again(Run(Path(run)), tuple(groups), {_key(each) for each in parsed}, compose)
+    again = _Again(Run(Path(run)), groups, given.keys(), compose)
     saved = list(again.saved())
     saved += again.as_it_was(saved)
-    saved += _instead(saved, groups, compose)
+    saved += again.instead(saved)
     selection = ["pruning=from_file", f"pruning.path={quoted(run)}", "pruning.curve=[]"]
     if (Path(run) / REFERENCES_FILE).is_file():  # so that no data set needs texts to attribute
         selection += [f"{each}.from_run={quoted(run)}" for each in _SETS]
     return [*saved, *selection]
-
-
-def _last(parsed: Sequence[Override], key: str) -> Any:
-    """The value that a command line gives `key`; None without one."""
-    values = [each.value() for each in parsed if _key(each) == key]
-    return values[-1] if values else None
 
 
 def _key(override: Override) -> str:
@@ -90,14 +75,19 @@ def _below(key: str, parents: Sequence[str]) -> bool:
     return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
 
 
-def _complaints(parsed: Sequence[Override]) -> Iterator[str]:
+def _complaints(parsed: Sequence[Override], run: Any) -> Iterator[str]:
+    for each in parsed:
+        if _key(each) == "run" and each.is_sweep_override():
+            yield f"{each.input_line}: stage=evaluate takes one run; start it once for each"
+    if not isinstance(run, str):
+        yield "stage=evaluate measures one saved run again: add run=outputs/runs/..."
     new_data = any(_key(each) == "dataset" for each in parsed)
     fixed = ["attribution", "pruning", *(() if new_data else _REFERENCES)]
     for each in parsed:
         key, said = _key(each), each.input_line
         if key == "experiment":
             yield f"{said}: stage=evaluate begins with the saved run's settings; name what differs"
-        if _below(key, fixed) and key not in _KEPT:
+        if _below(key, fixed) and key != "pruning.save_model":
             yield f"{said}: stage=evaluate selects nothing anew, so it has no effect; leave it out"
         if _is_group(each) and each.is_sweep_override():
             yield f"{said}: stage=evaluate takes one option of a group; sweep over its values"
@@ -108,22 +98,20 @@ class _Again:
     """What a saved run says of how it is to be measured again."""
 
     run: Run
-    replaced: tuple[str, ...]
-    """Groups that the command line replaces."""
-    stated: set[str]
+    replaced: Mapping[str, str]
+    """Groups that the command line replaces, with its overrides that do so."""
+    stated: Collection[str]
     """Keys that the command line gives a value."""
     compose: _Compose
 
     def saved(self) -> Iterator[str]:
         """The overrides that made the run, less those of where it ran and of `replaced` groups."""
         folder = self.run.folder
+        holds_no = f"run={folder}: holds no"
         if not os.path.lexists(folder / NEURONS_FILE):
-            raise UserError(
-                f"run={folder}: holds no {NEURONS_FILE}; give a finished run's directory"
-            )
+            raise UserError(f"{holds_no} {NEURONS_FILE}; give a finished run's directory")
         if not self.run.overrides and not (folder / ".hydra" / "overrides.yaml").is_file():
-            where = f"run={folder}: holds no .hydra/overrides.yaml"
-            raise UserError(f"{where}, the command line it came of")
+            raise UserError(f"{holds_no} .hydra/overrides.yaml, the command line it came of")
         _ = self.run.selection  # damage is told now and not after the model is loaded
         settings = plain_references(self.run.config)
         for line in self.run.overrides:
@@ -131,7 +119,7 @@ class _Again:
             key = _key(each)
             if not changes_content(line) or _below(key, (*_NOT_SAVED, *self.replaced)):
                 continue
-            told = _foreign(each)
+            told = _form(each) or _unsafe(each.value())  # it is more than a plain setting
             if told is None:
                 yield line
             elif key not in self.stated:
@@ -144,7 +132,7 @@ class _Again:
         """Overrides that give its own values to what the files of `conf` now say otherwise."""
         then, meant = self.run.config, plain_references(self.run.config)
         parts = [name for name in (*_READ, "seed") if name not in self.replaced and name in then]
-        now = _settings(_plain(self.compose(saved)), parts) if parts else {}
+        now = self._composed(saved, parts) if parts else {}
         for key, value in _settings(then, parts).items():
             if key not in now or now[key] == value or key.endswith("._target_"):
                 continue
@@ -154,6 +142,20 @@ class _Again:
                 yield f"{key}={_value(found)}"
             elif key not in self.stated:
                 raise self._refusal(f"{key}={value}", told, key)
+
+    def instead(self, saved: list[str]) -> list[str]:
+        """Overrides that give groups their own values where the saved experiment has others.
+
+        Hydra lets an experiment's values win over those of any group that is named beside it.
+        """
+        chosen = list(self.replaced.values())
+        before = self._composed([*saved, *chosen], self.replaced)
+        after = self._composed(chosen, self.replaced)
+        return [f"{key}={_value(value)}" for key, value in after.items() if before[key] != value]
+
+    def _composed(self, overrides: list[str], groups: Iterable[str]) -> dict[str, Any]:
+        plain = OmegaConf.to_container(self.compose(overrides), resolve=False)
+        return _settings(plain, groups)
 
     def _parsed(self, line: str) -> Override:
         try:
@@ -171,11 +173,6 @@ class _Again:
             f"run={self.run.folder}: its saved {what[:100]} {told}, which is not taken from a "
             f"saved run; add {key}=... to the command line"
         )
-
-
-def _foreign(each: Override) -> str | None:
-    """What makes a saved override more than a setting with a plain value; None for nothing."""
-    return _form(each) or _unsafe(each.value())
 
 
 def _form(each: Override) -> str | None:
@@ -199,22 +196,6 @@ def _unsafe(value: Any) -> str | None:
     if isinstance(value, list):
         return next(filter(None, map(_unsafe, value)), None)
     return "holds an interpolation" if "${" in str(value) else None
-
-
-def _instead(saved: list[str], groups: Mapping[str, str], compose: _Compose) -> list[str]:
-    """Overrides that give `groups` their own values where the saved experiment has others.
-
-    Hydra lets an experiment's values win over those of any group that is named beside it.
-    """
-    chosen = list(groups.values())
-    before, after = (
-        _settings(_plain(compose(each)), groups) for each in ([*saved, *chosen], chosen)
-    )
-    return [f"{key}={_value(value)}" for key, value in after.items() if before[key] != value]
-
-
-def _plain(config: DictConfig) -> Any:
-    return OmegaConf.to_container(config, resolve=False)
 
 
 def _settings(plain: Any, groups: Iterable[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 _SUBMITIT = "SUBMITIT_EXECUTOR"
@@ -35,7 +36,13 @@ def stoppable(leave_word: Callable[[str], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = dict(_handlers(leave_word))
+    terminate, requeue = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+    if os.environ.get(_SUBMITIT) == "slurm" and callable(requeue):
+        handlers[signal.SIGTERM] = lambda _signal, _frame: _left(leave_word)
+        handlers[signal.SIGUSR2] = partial(_requeued, requeue)
+    elif terminate == signal.SIG_DFL or os.environ.get(_SUBMITIT) == "local":
+        handlers[signal.SIGTERM] = signal.default_int_handler
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -44,26 +51,11 @@ def stoppable(leave_word: Callable[[str], object]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _handlers(
-    leave_word: Callable[[str], object],
-) -> Iterator[tuple[signal.Signals, Callable[[int, FrameType | None], None]]]:
-    terminate, requeue = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)
-    if os.environ.get(_SUBMITIT) == "slurm" and callable(requeue):
-        yield signal.SIGTERM, lambda _signal, _frame: _left(leave_word)
-        yield signal.SIGUSR2, lambda number, frame: _requeued(requeue, number, frame)
-    elif terminate == signal.SIG_DFL or os.environ.get(_SUBMITIT) == "local":
-        yield signal.SIGTERM, _interrupt
-
-
 def _left(leave_word: Callable[[str], object]) -> None:
     try:
         leave_word("Slurm asked it to stop (SIGTERM): cancelled, preempted or out of time")
     except Exception:  # it would end the job at whatever line the signal has found it
         _log.exception("no word left")
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _requeued(handler: Callable[..., object], number: int, frame: FrameType | None) -> None:

@@ -90,13 +90,6 @@ def _note_use(manifest: Path) -> None:
             os.utime(manifest)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left of this entry; call it while holding its lock."""
-    for crumb in folder.parent.glob(f".{folder.name}.*"):
-        if ".lock." not in crumb.name:  # those belong to waiters
-            remove(crumb)
-
-
 def _write(folder: Path, key: Mapping[str, Any], save: Callable[[Path], None]) -> bool:
     """Make the entry `folder`, whole or not at all; False where another process took over.
 
@@ -193,7 +186,9 @@ def fetch(
                 return value, True
         except Corrupt as error:
             _log.warning("cache entry %s is corrupt (%s): computing it again", folder, error)
-        _sweep(folder)
+        for crumb in folder.parent.glob(f".{folder.name}.*"):  # what killed processes left of it
+            if ".lock." not in crumb.name:  # those belong to waiters
+                remove(crumb)
         _log.info("computing %s", entry)
         written = _write(folder, key, save)
     return (load(folder), False) if written else fetch(root, kind, key, load=load, save=save)

@@ -48,9 +48,7 @@ def read_quota(said: str) -> int | None:
     A star marks what is above its limit.
     """
     found = re.search(r"(?m)^\s*\S+\s+(\d+)\*?\s+(\d+)\s+(\d+)\s", said)
-    if found is None:
-        return None
-    used, soft, hard = map(int, found.groups())
+    used, soft, hard = map(int, found.groups()) if found else (0, 0, 0)
     limit = hard or soft
     return max(0, limit - used) * 1024 if limit else None
 
@@ -69,24 +67,21 @@ def refuse_full(folders: Mapping[str, str]) -> None:
             )
 
 
-def refuse_unwritable(folders: Mapping[str, str]) -> None:
-    """Make `folders`, named by their keys. Raises UserError for one that cannot be written."""
-    for key, folder in folders.items():
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise UserError(
-                f"{key}={folder}: cannot be written ({error.strerror}); set {key} to a folder "
-                "that can"
-            ) from error
+def refuse_unwritable(key: str, folder: str) -> None:
+    """Make `folder`, the value of `key`. Raises UserError where it cannot be written."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        told = f"cannot be written ({error.strerror}); set {key} to a folder that can"
+        raise UserError(f"{key}={folder}: {told}") from error
 
 
 def refuse_useless(cache: str) -> None:
     """Raise UserError where paths.cache can neither be written nor holds anything to be read."""
     try:
-        refuse_unwritable({"paths.cache": cache})
+        refuse_unwritable("paths.cache", cache)
     except UserError:
         with contextlib.suppress(OSError):
             if any(Path(cache).iterdir()):

@@ -150,12 +150,7 @@ def _wait(path: Path, token: str, what: str) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`; waits while a living process holds it, and says so.
-
-    Args:
-        path: The lock file.
-        what: What is locked, for the message.
-    """
+    """Hold the lock file `path`; while a living process holds it waits, and says so of `what`."""
     token = uuid.uuid4().hex
     _wait(path, token, what)
     done = threading.Event()

@@ -11,16 +11,16 @@ mean of the seeds' p-values, which is valid under any dependence (Ruschendorf 19
 2020).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-Merge = Callable[[Sequence[Any]], Any]
+from sparc.runs.tree import merged
 
 
 def mean(values: Sequence[float | None]) -> float | None:
     """The mean; None where any of `values` is missing."""
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    return sum(known) / len(known) if len(known) == len(values) else None
 
 
 def combined_change(leaves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -38,33 +38,12 @@ def combined_change(leaves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def combined_value(leaves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Leaves {value, ...} of several seeds as one; what is the same at all of them stays."""
-    same = {
-        key: value
-        for key, value in leaves[0].items()
-        if all(leaf.get(key) == value for leaf in leaves)
-    }
+    first, *others = leaves
+    same = {k: v for k, v in first.items() if all(leaf.get(k) == v for leaf in others)}
     return {**same, "value": mean([leaf["value"] for leaf in leaves])}
-
-
-def combined(trees: Sequence[Mapping[str, Any]], merge: Merge) -> dict[str, Any]:
-    """Trees of equal shape as one, leaf by leaf; None where a leaf is missing in any of them."""
-    result: dict[str, Any] = {}
-    for key in trees[0]:
-        parts = [tree.get(key) for tree in trees]
-        if any(part is None for part in parts):
-            result[key] = None
-        elif _is_leaf(parts[0]):
-            result[key] = merge(parts)
-        else:
-            result[key] = combined(parts, merge)  # type: ignore[arg-type]  # no None is left
-    return result
-
-
-def _is_leaf(part: Any) -> bool:
-    return any(not isinstance(part.get(name, {}), Mapping) for name in ("absolute", "value"))
 
 
 def combined_changes(trees: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
     """Trees of changes as one; None where any of them is."""
     known = [tree for tree in trees if tree is not None]
-    return combined(known, combined_change) if known and len(known) == len(trees) else None
+    return merged(known, combined_change) if len(known) == len(trees) else None

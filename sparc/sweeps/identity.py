@@ -23,29 +23,23 @@ def identity(overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def own_folder(overrides: Sequence[str]) -> str:
-    """The folder, in its sweep's, of the job with `overrides`: named by its identity."""
-    return job_folder(",".join(identity(overrides)))
+    """The folder, in its sweep's, of the job with `overrides`, such as `num_neurons=8,seed=0`.
 
-
-def job_folder(overrides: str) -> str:
-    """A folder's name for `overrides` joined by commas, such as `num_neurons=8,seed=0`.
-
-    Letters, digits and `.,=_-` stay, so that the name is safe in file systems and addresses.
-    Where something is replaced, or the name is longer than 200 characters, it ends in a hash of
-    the whole, so that different jobs keep different folders.
+    It is named by the job's identity. Letters, digits and `.,=_-` stay, so that the name is safe in
+    file systems and addresses. Where something is replaced, or the name is longer than 200
+    characters, it ends in a hash of the whole, so that different jobs keep different folders.
     """
-    safe = _UNSAFE.sub("_", overrides).lstrip(".-") or "job"
-    if safe == overrides and len(safe) <= _LONGEST:
+    whole = ",".join(identity(overrides))
+    safe = _UNSAFE.sub("_", whole).lstrip(".-") or "job"
+    if not whole or (safe == whole and len(safe) <= _LONGEST):
         return safe
-    return f"{safe[: _LONGEST - 9]}-{digest(overrides)[:8]}" if overrides else safe
+    return f"{safe[: _LONGEST - 9]}-{digest(whole)[:8]}"
 
 
 def sweep_folder(first: Config, jobs: Sequence[Sequence[str]]) -> str:
-    """The folder of a sweep: the same sweep finds it again, wherever and on whatever it runs.
+    """The folder of a sweep of `jobs`, with the `first` one's configuration.
 
-    Args:
-        first: The configuration of the first job.
-        jobs: The overrides of every job.
+    The same sweep finds it again, wherever and on whatever it runs.
     """
     key = digest({"first": content(first), "jobs": sorted(map(identity, jobs))})[:10]
     return f"{first.paths.outputs}/sweeps/{first.name}-{key}"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
@@ -73,9 +73,9 @@ class Job:
         """Model, dataset, attribution, num_neurons and seed, each as far as anything tells it."""
         found = {}
         for name, (result, setting) in _FACTS.items():
-            told = (leaf(self.results, *result.split(".")), leaf(self.config, *setting.split(".")))
-            known = (each for each in (*told, self.stated.get(name)) if each is not None)
-            found[name] = next(known, None)
+            places = (self.results, result), (self.config, setting), (self.stated, name)
+            told = (leaf(tree, *place.split(".")) for tree, place in places)
+            found[name] = next((each for each in told if each is not None), None)
         return found
 
 
@@ -108,20 +108,16 @@ def write_expected(
     configs: Sequence[Config],
     arguments: Sequence[str],
 ) -> None:
-    """Write what a sweep is about to run to sweep.jobs.json in `folder`.
+    """Write what a sweep is about to run, `jobs` (their overrides), to sweep.jobs.json in `folder`.
 
-    Args:
-        folder: The sweep's.
-        jobs: The overrides of each job.
-        configs: The configurations of the first of them. Jobs without one are described by their
-            overrides, and only they themselves can tell if they are done.
-        arguments: The overrides of the command line.
+    Jobs beyond `configs`, the configurations of the first of them, are described by their
+    overrides, and only they themselves can tell if they are done.
     """
     entries = [
         {
             "overrides": list(overrides),
-            "stated": _read_off(overrides) if config is None else _facts_of(config),
-            "config_hash": None if config is None else settings_hash(config),
+            "stated": _stated(overrides, config),
+            "config_hash": config and settings_hash(config),
         }
         for overrides, config in zip_longest(jobs, configs)
     ]
@@ -129,11 +125,9 @@ def write_expected(
     write_json(folder / EXPECTED, {"arguments": list(arguments), "jobs": entries})
 
 
-def _facts_of(config: Config) -> dict[str, Any]:
-    return {name: attrgetter(setting)(config) for name, (_, setting) in _FACTS.items()}
-
-
-def _read_off(overrides: Sequence[str]) -> dict[str, Any]:
+def _stated(overrides: Sequence[str], config: Config | None) -> dict[str, Any]:
+    if config is not None:
+        return {name: attrgetter(setting)(config) for name, (_, setting) in _FACTS.items()}
     given = dict(override.split("=", 1) for override in overrides if "=" in override)
     found: dict[str, Any] = {
         name: given.get(setting.removesuffix(".name")) for name, (_, setting) in _FACTS.items()
@@ -153,8 +147,9 @@ def read_jobs(folder: Path) -> Jobs:
         raise UserError(f"{folder}: no such folder; give the folder of a sweep")
     path = folder / EXPECTED
     expected = read_sweep_jobs(path) if os.path.lexists(path) else None
-    wanted = {identity(each["overrides"]): each for each in expected["jobs"]} if expected else {}
-    read = [_as_it_counts(_read_job(folder, each), wanted) for each in _job_folders(folder)]
+    entries = expected["jobs"] if expected else []
+    wanted = {identity(each["overrides"]): each.get("config_hash") for each in entries}
+    read = [_read_job(folder, each, wanted) for each in _job_folders(folder)]
     best = {job.identity: job for job in sorted(read, key=_rank)}
     found = [job for job in read if not job.overrides or best[job.identity] is job]
     if expected is None and not found:
@@ -163,7 +158,7 @@ def read_jobs(folder: Path) -> Jobs:
     there = {job.identity for job in found}
     missing = [
         Job(None, tuple(each["overrides"]), "missing", stated=each["stated"])
-        for each in (expected["jobs"] if expected else ())
+        for each in entries
         if identity(each["overrides"]) not in there
     ]
     return Jobs((*found, *missing), tuple(expected["arguments"]) if expected else None)
@@ -174,31 +169,18 @@ def _rank(job: Job) -> tuple[bool, bool]:
     return job.status == "ok", job.folder == own_folder(job.overrides)
 
 
-def _as_it_counts(job: Job, wanted: Mapping[tuple[str, ...], Mapping[str, Any]]) -> Job:
-    """`job` as it counts for the sweep as it is now, whose jobs are described in `wanted`."""
-    settings = wanted.get(job.identity, {}).get("config_hash")
-    job = replace(job, settings=settings)
-    if settings is None or job.status != "ok" or is_done(job.status, job.results, settings):
-        return job
-    reason = "its settings have changed since it was done"
-    return replace(job, status="missing", reason=reason, results={}, report=None)
-
-
 def _job_folders(folder: Path) -> Iterator[Path]:
     """Folders below `folder` in which Hydra or a job left its files, in the order of names."""
     for name, folders, files in os.walk(folder):
         folders.sort()
-        if Path(name) != folder and (".hydra" in folders or "results.json" in files):
+        if Path(name) != folder and (".hydra" in folders or RESULTS_FILE in files):
             folders.clear()
             yield Path(name)
 
 
-def _read_job(sweep: Path, folder: Path) -> Job:
-    def relative(name: str) -> str | None:
-        path = folder / name
-        return path.relative_to(sweep).as_posix() if path.is_file() else None
-
-    run = Run(folder)
+def _read_job(sweep: Path, folder: Path, wanted: Mapping[tuple[str, ...], str | None]) -> Job:
+    """A job as it counts for the sweep as it is now, whose jobs' settings are `wanted`."""
+    run, name = Run(folder), folder.relative_to(sweep).as_posix()
     status, reason, results = outcome(folder / RESULTS_FILE)
     overrides: list[str] = []
     config: dict[str, Any] = {}
@@ -209,15 +191,19 @@ def _read_job(sweep: Path, folder: Path) -> Job:
     except UserError as error:
         if status != "missing":  # a job that died early may have left its settings half written
             status, reason, results = "unreadable", str(error), {}
+    log, report = (
+        f"{name}/{file}" if (folder / file).is_file() else None
+        for file in ("sparc.log", "report.html")
+    )
+    settings = wanted.get(identity(overrides))
+    if settings is not None and status == "ok" and not is_done(status, results, settings):
+        status, reason, results = "missing", "its settings have changed since it was done", {}
+        report = None
     return Job(
-        folder=folder.relative_to(sweep).as_posix(),
-        overrides=tuple(overrides),
-        status=status,
-        reason=reason,
-        results=results,
-        config=config,
-        log=relative("sparc.log"),
-        report=relative("report.html"),
+        *(name, tuple(overrides), status, reason, results, config),
+        settings=settings,
+        log=log,
+        report=report,
     )
 
 

@@ -12,6 +12,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sparc.errors import UserError
 from sparc.storage.locks import held, lock
 from sparc.sweeps import slurm
 from sparc.sweeps.identity import identity
-from sparc.sweeps.jobs import PLANNING, RUNNING, is_done, read_jobs
+from sparc.sweeps.jobs import PLANNING, RUNNING, read_jobs
 from sparc.sweeps.submitted import FOLDER, SLURM, Submission, in_queue, write_submitted
 from sparc.sweeps.waiting import await_all, run_at_most
 
@@ -63,7 +64,7 @@ def plan(folder: Path, jobs: Sequence[Sequence[str]]) -> _Plan:
     Raises UserError where Slurm does not tell which of its jobs still run.
     """
     found = {job.identity: job for job in read_jobs(folder).jobs if job.folder}
-    done = {key for key, job in found.items() if is_done(job.status, job.results, job.settings)}
+    done = {key for key, job in found.items() if job.status == "ok" and job.settings}
     left = [tuple(overrides) for overrides in jobs if identity(overrides) not in done]
     queued = in_queue(folder, set(map(identity, left)))
     locks = {key: folder / str(job.folder) / RUNNING for key, job in found.items()}
@@ -80,14 +81,9 @@ def plan(folder: Path, jobs: Sequence[Sequence[str]]) -> _Plan:
 def launch(launcher: Any, jobs: Sequence[Sequence[str]], config: DictConfig, parallel: int) -> None:
     """Run those of `jobs` (their overrides) that are not done and do not run already.
 
-    Returns when all jobs have ended, also those that ran already. What each of them found is in its
-    folder. Ends the process with code 2 where Slurm refuses the jobs.
-
-    Args:
-        launcher: Hydra's, set up.
-        jobs: The overrides of each.
-        config: The sweep's, with Hydra's own part.
-        parallel: How many processes of this machine at a time.
+    On this machine `parallel` processes run at a time. Returns when all jobs have ended, also those
+    that ran already. What each of them found is in its folder. Ends the process with code 2 where
+    Slurm refuses the jobs.
     """
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +99,8 @@ def launch(launcher: Any, jobs: Sequence[Sequence[str]], config: DictConfig, par
         if left.todo and executor is None:
             launcher.launch(left.todo, 0)
         elif left.todo and executor != SLURM:
-            run_at_most(parallel, _executor(launcher), _calls(launcher, left.todo), folder)
+            submit = partial(_executor(launcher).submit, launcher)
+            run_at_most(parallel, submit, _calls(left.todo), folder)
         await_all(folder, [*left.queued.values(), *made], left.busy)
     except UserError as error:
         sys.exit(tell(str(error)))
@@ -130,13 +127,11 @@ def _executor(launcher: Any) -> Any:
     return executor
 
 
-def _calls(
-    launcher: Any, jobs: Sequence[tuple[str, ...]]
-) -> list[tuple[tuple[str, ...], tuple[Any, ...]]]:
-    """Each job with the arguments with which the launcher is called to run it."""
+def _calls(jobs: Sequence[tuple[str, ...]]) -> list[tuple[Any, ...]]:
+    """The arguments with which the launcher is called to run each job, its overrides first."""
     state = Singleton.get_state()
     return [
-        (job, (launcher, list(job), "hydra.sweep.dir", number, f"job_id_for_{number}", state))
+        (list(job), "hydra.sweep.dir", number, f"job_id_for_{number}", state)
         for number, job in enumerate(jobs)
     ]
 
@@ -145,30 +140,23 @@ def _submit(launcher: Any, left: _Plan, folder: Path) -> list[Submission]:
     """Hand the jobs to Slurm as one array. Raises UserError where it does not take them."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    calls = [arguments[1:] for _, arguments in _calls(launcher, left.todo)]
     complaint = slurm.accounting_complaint()  # may take long: not between submitting and waiting
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats there what it raises
-            jobs = _executor(launcher).map_array(launcher, *zip(*calls, strict=True))
+            calls = zip(*_calls(left.todo), strict=True)
+            jobs = _executor(launcher).map_array(launcher, *calls)
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(str(error).replace("sbatch: error: ", "").split())
         raise UserError(
             f"Slurm refuses the jobs: {said} (see hydra.launcher.partition, account, qos, "
             "gpus_per_node, cpus_per_task, mem_gb, timeout_min)"
         ) from None
-    made = [
-        Submission(SLURM, job.job_id, overrides)
-        for job, overrides in zip(jobs, left.todo, strict=True)
-    ]
+    pairs = zip(jobs, left.todo, strict=True)
+    made = [Submission(SLURM, job.job_id, overrides) for job, overrides in pairs]
     write_submitted(folder, made)
-    array = made[0].id.split("_")[0]
-    print(
-        f"sparc: submitted {len(made)} jobs as Slurm job {array} (logs: {folder / FOLDER})",
-        flush=True,
-    )
+    array = f"{len(made)} jobs as Slurm job {made[0].id.split('_')[0]}"
+    print(f"sparc: submitted {array} (logs: {folder / FOLDER})", flush=True)
     if complaint:
-        print(
-            f"sparc: how a killed job ended will not be told, Slurm keeps no record: {complaint}",
-            file=sys.stderr,
-        )
+        told = "how a killed job ended will not be told, Slurm keeps no record"
+        print(f"sparc: {told}: {complaint}", file=sys.stderr)
     return made

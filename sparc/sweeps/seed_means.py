@@ -191,15 +191,13 @@ def _budget(job: Job) -> BudgetConfig:
 
 def _findings(parts: Sequence[_Measured], change: _Tree, difference: _Tree | None) -> Findings:
     """The rules of a run's verdict, applied to what the seeds found together."""
-    first = parts[0].job
+    first, where = parts[0].job, parts[0].where
     # an entry of a curve knows neither failures nor what its design could detect
     own = [part.job.results["evaluation"] if part.own else {} for part in parts]
-    failed = Counter[str]()
-    for each in own:
-        failed.update(leaf(each, "failed_completions", "pruned") or {})
+    lost = (leaf(each, "failed_completions", "pruned") or {} for each in own)
     evaluation = EvaluationConfig(
-        split=parts[0].where.split,
-        in_sample=first.results["evaluation"]["in_sample"],
+        split=where.split,
+        in_sample=where.in_sample,
         scorers=first.results["evaluation"]["scorers"],
         budget=_budget(first),
     )
@@ -214,5 +212,5 @@ def _findings(parts: Sequence[_Measured], change: _Tree, difference: _Tree | Non
         evaluation,
         dataset,
         detectable=mean([each.get("smallest_detectable") for each in own]),
-        failed=failed,
+        failed=sum(map(Counter[str], lost), Counter[str]()),
     )

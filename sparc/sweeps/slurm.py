@@ -42,11 +42,13 @@ def _ask(*command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def _partition_complaint(partition: str | None) -> str | None:
-    """Why no job can be submitted to `partition` from here (None: the default), in one line.
+def request_complaint(launcher: Mapping[str, Any]) -> str | None:
+    """Why Slurm cannot run jobs with the settings of a launcher, in one line; None if it may.
 
-    None where nothing is wrong: sbatch is there, Slurm answers and knows the partition.
+    Checks what can be told beforehand: sbatch, partition, GPUs, memory. sbatch has the last word.
     """
+    partition = launcher.get("partition")
+    gpus, memory = launcher.get("gpus_per_node") or 0, launcher.get("mem_gb") or 0
     if shutil.which("sbatch") is None:
         return (
             "no sbatch on this machine: submit from a node of the Slurm cluster, "
@@ -56,24 +58,11 @@ def _partition_complaint(partition: str | None) -> str | None:
         known = sorted(set(_ask("sinfo", "-h", "-a", "-o", "%R")))
     except Silent as error:
         return f"Slurm does not answer ({error})"
-    unknown = [name for name in (partition or "").split(",") if name and name not in known]
-    if unknown:
+    if not {*filter(None, (partition or "").split(","))} <= {*known}:
         return (
             f"hydra.launcher.partition={partition}: no such partition; "
             f"choose one of: {', '.join(known)}"
         )
-    return None
-
-
-def request_complaint(launcher: Mapping[str, Any]) -> str | None:
-    """Why Slurm cannot run jobs with the settings of a launcher, in one line; None if it may.
-
-    Checks what can be told beforehand: partition and GPUs. sbatch has the last word.
-    """
-    partition, gpus = launcher.get("partition"), launcher.get("gpus_per_node") or 0
-    memory = launcher.get("mem_gb") or 0
-    if complaint := _partition_complaint(partition):
-        return complaint
     try:
         offered = nodes(partition)
     except Silent:  # an old or odd sinfo; sbatch will tell
@@ -97,7 +86,7 @@ class _Node:
     """In Slurm's words, such as gpu:a100:4."""
     gpus: int
     memory_gb: float
-    """Infinite if not told."""
+    """Infinite if not told exactly."""
 
     def __str__(self) -> str:
         memory = "" if self.memory_gb == float("inf") else f", {self.memory_gb:.0f} GB"
@@ -114,10 +103,10 @@ def nodes(partition: str | None) -> list[_Node]:
 
 def _node(line: str) -> _Node:
     resources, _, megabytes = (part.strip() for part in line.partition("|"))
-    digits = megabytes.rstrip("+")  # of nodes that differ the least
-    memory = int(digits) * 2**20 / 1e9 if digits.isdigit() else float("inf")
-    more = float("inf") if megabytes.endswith("+") else memory
-    return _Node(resources, count_gpus(resources), more)
+    exact = megabytes.isdigit()  # 512000+: of nodes that differ the least
+    return _Node(
+        resources, count_gpus(resources), int(megabytes) * 2**20 / 1e9 if exact else float("inf")
+    )
 
 
 def count_gpus(resources: str) -> int:

@@ -2,9 +2,8 @@
 
 import argparse
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -42,10 +41,6 @@ def split(arguments: argparse.Namespace) -> list[list[str]]:
 
 def _count(overrides: Sequence[Override]) -> int:
     """How many jobs there are; of the values of one override at most _MOST + 1 are looked at."""
-    discrete = (each for each in overrides if each.is_discrete_sweep())
-    return math.prod(sum(1 for _ in islice(_values(each), _MOST + 1)) for each in discrete)
-
-
-def _values(override: Override) -> Iterable[Any]:
-    values = override.value()
-    return values.range() if isinstance(values, RangeSweep) else override.sweep_iterator()
+    given = [(each, each.value()) for each in overrides if each.is_discrete_sweep()]
+    swept = (v.range() if isinstance(v, RangeSweep) else each.sweep_iterator() for each, v in given)
+    return math.prod(sum(1 for _ in islice(values, _MOST + 1)) for values in swept)

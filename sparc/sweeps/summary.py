@@ -1,6 +1,6 @@
 """A sweep's folder as one value: jobs with their rows, points, what is recommended, notes."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from sparc.sweeps.seed_means import Point, points
 from sparc.sweeps.table import Row, with_rows
 
 _SCHEMA_VERSION = 1
-_ENDED_BADLY = ("failed", "interrupted", "unreadable")
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,13 @@ class Sweep:
     def counts(self) -> dict[str, int]:
         """How many jobs are done, failed (interrupted, unreadable) and missing."""
         found = Counter(job.status for job, _ in self.jobs)
-        failed = sum(found[status] for status in _ENDED_BADLY)
-        return {
-            "done": found.total() - failed - found["missing"],
-            "failed": failed,
-            "missing": found["missing"],
-        }
+        failed = sum(found[status] for status in ("failed", "interrupted", "unreadable"))
+        return {"done": found["ok"], "failed": failed, "missing": found["missing"]}
 
     @property
     def unfinished(self) -> list[Job]:
         """Jobs that did not end well, and those that did not end at all."""
-        return [job for job, _ in self.jobs if job.status in (*_ENDED_BADLY, "missing")]
+        return [job for job, _ in self.jobs if job.status != "ok"]
 
     def as_json(self) -> dict[str, Any]:
         """What sweep.json holds."""
@@ -82,10 +77,9 @@ def _notes(jobs: Sequence[Job], made: Sequence[Point]) -> Iterator[str]:
         "versions of the model's weights": ("model", "fingerprint"),
     }.items():
         # several models have several weights
-        by_model: dict[Any, set[str]] = {}
+        by_model: dict[Any, set[str]] = defaultdict(set)
         for job in done:
-            model = leaf(job.results, "model", "source")
-            by_model.setdefault(model, set()).add(str(leaf(job.results, *path)))
+            by_model[leaf(job.results, "model", "source")].add(str(leaf(job.results, *path)))
         count = max(map(len, by_model.values()), default=1)
         if count > 1:
             yield f"The jobs ran with {count} {what}."

@@ -76,11 +76,9 @@ def with_rows(jobs: Sequence[Job]) -> list[tuple[Job, Row]]:
 
     def key(pair: tuple[Job, Row]) -> list[tuple[bool, float, str]]:
         job, row = pair
+        values = (*(row[name] for name in job.facts), row["split"], job.name)
         # numbers by size, before texts and before what is not known
-        return [
-            (value is None, value if isinstance(value, int) else 0.0, str(value))
-            for value in (*(row[name] for name in job.facts), row["split"], job.name)
-        ]
+        return [(each is None, each if isinstance(each, int) else 0, str(each)) for each in values]
 
     return sorted(((job, _row(job)) for job in jobs), key=key)
 
@@ -98,15 +96,13 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
+def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"
     if not isinstance(value, str):
-        return str(value)
+        return value
     text = visible(" ".join(value.split()))
     # a cell may begin with blanks for a spreadsheet and still be a formula
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,18 @@ def await_all(folder: Path, submissions: Iterable[Submission], busy: Collection[
 
     `folder` is the sweep's. On Ctrl-C says how to cancel the jobs or to come back, and leaves them.
     """
-    waiting = {each.id: each for each in submissions}
-    locks = set(busy)
+    waiting, locks, watch = {each.id: each for each in submissions}, set(busy), _Watch()
     if not waiting and not locks:
         return
-    watch = _Watch()
     try:
         with progress("jobs", len(waiting) + len(locks)) as advance:
             while waiting or locks:
-                ended = [each for each in waiting.values() if each.result(folder).exists()]
-                ended += [waiting[name] for name in watch.gone(waiting)]
+                ended = {name for name, each in waiting.items() if each.result(folder).exists()}
+                ended |= watch.gone(waiting)
                 free = {path for path in locks if held(path) is None}
-                waiting = {key: each for key, each in waiting.items() if each not in ended}
+                waiting = {name: each for name, each in waiting.items() if name not in ended}
                 locks -= free
-                advance(len(set(ended)) + len(free))
+                advance(len(ended) + len(free))
                 if waiting or locks:
                     time.sleep(_GLANCE)
     except KeyboardInterrupt:
@@ -74,26 +72,22 @@ class _Watch:
             there = slurm.queue()
         except slurm.Silent:  # a busy controller: ask again
             return set()
-        self._tell({there[name].reason for name in ids if name in there})
-        absent = {name for name in ids if name not in there}
-        # twice, because a job that is requeued may be between two states
-        twice, self._absent = absent & self._absent, absent
-        return twice
-
-    def _tell(self, reasons: set[str]) -> None:
-        for reason in sorted(reasons - self._told):
+        reasons = {there[name].reason for name in ids if name in there} - self._told
+        for reason in sorted(reasons):
             if reason and not reason.startswith(_USUAL):
                 print(f"sparc: Slurm says of jobs in its queue: {reason}", file=sys.stderr)
         self._told |= reasons
+        before, self._absent = self._absent, set(ids) - there.keys()
+        return before & self._absent  # twice: a job that is requeued may be between two states
 
 
 def run_at_most(
     parallel: int,
-    executor: Any,
-    calls: Sequence[tuple[tuple[str, ...], tuple[Any, ...]]],
+    submit: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
     folder: Path,
 ) -> None:
-    """Run `calls` (overrides, arguments) in processes of this machine, `parallel` at a time.
+    """Submit each of `calls`, a job's overrides and more, so that `parallel` run at a time.
 
     On Ctrl-C they are interrupted, too.
     """
@@ -102,9 +96,10 @@ def run_at_most(
         with progress("jobs", len(calls)) as advance:
             while queue or running:
                 while queue and len(running) < max(1, parallel):
-                    overrides, arguments = queue.pop(0)
-                    running.append(executor.submit(*arguments))
-                    write_submitted(folder, [Submission("local", running[-1].job_id, overrides)])
+                    overrides, *more = queue.pop(0)
+                    job = submit(overrides, *more)
+                    running.append(job)
+                    write_submitted(folder, [Submission("local", job.job_id, tuple(overrides))])
                 time.sleep(_GLANCE / 4)
                 still = [job for job in running if not job.done()]
                 advance(len(running) - len(still))

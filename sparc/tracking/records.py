@@ -1,6 +1,9 @@
 """What W&B is told about a run, read from its directory; nothing here needs W&B."""
 
+import os
+import re
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,12 @@ from sparc.runs import Run
 from sparc.runs.tree import leaf, leaves, plain_references
 from sparc.storage.digests import digest
 from sparc.sweeps.identity import identity
-from sparc.tracking.private import scrubbed
 
-_LONGEST_TAG = 64  # characters that W&B accepts
 X_AXIS = "num_neurons"
+_LONGEST_TAG = 64  # characters that W&B accepts
+_SECRET_NAME = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$")
+_SHORTEST_SECRET = 8  # characters; a shorter value would be found in ordinary words
+_ABSOLUTE_PATH = re.compile(r"""(?<![\w.:/~-])~?/(?:[^\s/:,;'"()]+/)+([^\s/:,;'"()]*)""")
 
 
 def describe(folder: Path, tags: list[str]) -> dict[str, Any]:
@@ -89,10 +94,29 @@ def measurements(results: Mapping[str, Any]) -> list[dict[str, float]]:
     if not results.get("change"):
         return []
     own = results["selection"]["num_pruned"]
-    curve = sorted(results.get("curve") or [], key=lambda point: int(point["num_neurons"]))
-    rows = [
-        _point(point["num_neurons"], point["change"])
-        for point in curve
-        if point["num_neurons"] != own
+    others = [each for each in results.get("curve") or () if each["num_neurons"] != own]
+    points = [*sorted(others, key=itemgetter("num_neurons")), {**results, "num_neurons": own}]
+    return [_point(each["num_neurons"], each["change"]) for each in points]
+
+
+def scrubbed(value: Any) -> Any:
+    """`value` (JSON-able) with secrets as `***` and of absolute paths only the last part."""
+    home = str(Path.home())
+    secrets = [
+        secret
+        for name, secret in os.environ.items()
+        if _SECRET_NAME.search(name.upper()) and len(secret) >= _SHORTEST_SECRET
     ]
-    return [*rows, _point(own, results["change"])]
+
+    def clean(each: Any) -> Any:
+        if isinstance(each, dict):
+            return {clean(key): clean(item) for key, item in each.items()}
+        if isinstance(each, list | tuple):
+            return [clean(item) for item in each]
+        if not isinstance(each, str):
+            return each
+        for secret in secrets:
+            each = each.replace(secret, "***")
+        return _ABSOLUTE_PATH.sub(r".../\1", each.replace(home, "~") if len(home) > 1 else each)
+
+    return clean(value)

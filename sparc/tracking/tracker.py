@@ -74,7 +74,13 @@ class Tracker:
 
     def _start_offline(self, refused: Exception) -> None:
         try:
-            self._run = self._open_offline()
+            import wandb
+
+            try:
+                self._run = self._open("offline")
+            except Exception:  # W&B's service may still hold the refused run's id
+                wandb.teardown()
+                self._run = self._open("offline")
         except Exception as error:
             self._complain(f"{_first_line(error)}; the run goes on untracked")
         else:
@@ -82,15 +88,6 @@ class Tracker:
                 f"{_first_line(refused)}; the run goes on, recorded offline: upload it later with "
                 f"`{self._sync()}`"
             )
-
-    def _open_offline(self) -> Any:
-        import wandb
-
-        try:
-            return self._open("offline")
-        except Exception:  # W&B's service may still hold the refused run's id
-            wandb.teardown()
-            return self._open("offline")
 
     def _open(self, mode: str) -> Any:
         import wandb

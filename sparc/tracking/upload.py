@@ -9,8 +9,7 @@ from typing import Any
 from sparc.report import figures
 from sparc.report.templating import figure_page
 from sparc.runs import Run
-from sparc.tracking.private import scrubbed
-from sparc.tracking.records import X_AXIS, measurements, summary
+from sparc.tracking.records import X_AXIS, measurements, scrubbed, summary
 
 _COLUMNS = ("arm", "draw", "category", "sample", "prompt", "completion", "score")
 _MOST_ROWS = 10_000  # of the completions' table; W&B shows no more at once

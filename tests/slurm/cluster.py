@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sparc.sweeps.identity import job_folder
+from sparc.sweeps.identity import own_folder
 from sparc.sweeps.submitted import SUBMITTED
 from tests.support.runs import PATIENCE, environment, until
 
@@ -167,7 +167,7 @@ class Sweep:
 
     def job(self, *varied: str) -> Path:
         """The folder of the job with these overrides; it need not be there yet."""
-        return self.folder / job_folder(",".join(sorted(["experiment=tiny", *varied])))
+        return self.folder / own_folder(["experiment=tiny", *varied])
 
     def id(self, *varied: str) -> str:
         """The Slurm job that was submitted last for these overrides."""

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sparc.storage.artifacts import write_json
-from sparc.sweeps.identity import job_folder
+from sparc.sweeps.identity import own_folder
 from tests.support.report_run import HOSTILE, make_run
 
 METHODS, SPLITS, AMOUNTS, SEEDS = ("lrp", "wanda"), ("held_out", "validation"), (8, 16, 32), (0, 1)
@@ -45,7 +45,7 @@ def results_like(run: dict[str, Any], method: str, split: str, amount: int, seed
 def write_job(sweep: Path, overrides: list[str], results: Any) -> Path:
     """A job's folder with its results (None: none yet), settings, log and a stand-in report."""
     given = dict(override.split("=", 1) for override in overrides)
-    folder = sweep / job_folder(",".join(sorted(overrides)))
+    folder = sweep / own_folder(overrides)
     (folder / ".hydra").mkdir(parents=True)
     settings = {
         "seed": int(given["seed"]),

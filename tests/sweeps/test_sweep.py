@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from sparc.runs.tree import merged
 from sparc.storage.artifacts import write_json
 from sparc.sweep import conclude
-from sparc.sweeps.combining import combined, combined_change, combined_value
+from sparc.sweeps.combining import combined_change, combined_value
 from sparc.sweeps.jobs import read_jobs, write_expected
 from sparc.sweeps.recommending import recommendations
 from sparc.sweeps.seed_means import points
@@ -139,8 +140,8 @@ def test_combining():
         "p_value": None,
     }
     texts = [{"value": {"value": 1.0, "tokens": 9}}, {"value": {"value": 2.0, "tokens": 9}}]
-    assert combined(texts, combined_value) == {"value": {"value": 1.5, "tokens": 9}}
-    assert combined([{"a": None}, {"a": change(1)}], combined_change) == {"a": None}
+    assert merged(texts, combined_value) == {"value": {"value": 1.5, "tokens": 9}}
+    assert merged([{"a": None}, {"a": change(1)}], combined_change) == {"a": None}
 
 
 def test_a_curve_counts_for_each_of_its_amounts(folder):

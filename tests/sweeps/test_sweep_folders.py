@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sparc.storage.artifacts import write_json
-from sparc.sweeps.identity import job_folder, own_folder
+from sparc.sweeps.identity import own_folder
 from sparc.sweeps.jobs import read_jobs
 from sparc.sweeps.launching import plan
 from tests.support.sweep_run import make_sweep
@@ -30,14 +30,14 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_job_folders_are_short_and_safe(given, start):
-    name = job_folder(given)
+    name = own_folder([given])
     assert name.startswith(start)
     assert re.fullmatch(r"[A-Za-z0-9=][A-Za-z0-9.,=_-]*", name) and len(name) <= 200
 
 
 def test_different_jobs_keep_different_folders():
     given = ["p=/a", "p=:a", "a=1," * 70, "a=1," * 71, "p=_a", "..", "."]
-    assert len({job_folder(each) for each in given}) == len(given)
+    assert len({own_folder([each]) for each in given}) == len(given)
 
 
 def test_a_job_has_one_folder_wherever_it_runs(tmp_path):

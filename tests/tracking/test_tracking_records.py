@@ -11,8 +11,7 @@ from sparc.config import TrackingConfig
 from sparc.errors import UserError
 from sparc.track import main
 from sparc.tracking import Tracker
-from sparc.tracking.private import scrubbed
-from sparc.tracking.records import describe, measurements, summary
+from sparc.tracking.records import describe, measurements, scrubbed, summary
 from tests.support.composed import composed
 
 CHANGE = {

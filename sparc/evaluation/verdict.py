@@ -16,6 +16,8 @@ prompts      which ones: held-out, validation, or in-sample (those that were att
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from sparc.config import UNDESIRED, BudgetConfig, DatasetConfig, EvaluationConfig
@@ -174,8 +176,5 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:+.1f}%"
 
 
-def _leaf(tree: Mapping[str, Any], path: Sequence[str]) -> Any:
-    node: Any = tree
-    for name in path:
-        node = node[name]
-    return node
+def _leaf(tree: Any, path: Sequence[str]) -> Any:
+    return reduce(getitem, path, tree)

@@ -25,8 +25,7 @@ from sparc.components.score_report import ScoreSets, score_contrast, score_repor
 from sparc.components.scores import Scores
 from sparc.components.selection import Selection, lowest
 from sparc.config import Config
-from sparc.evaluation.arms import Arms, completions_in_all, measured_arms
-from sparc.evaluation.cached import measured_baseline
+from sparc.evaluation.arms import Arms, completions_in_all, measured_arms, measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.harness import known_tasks
 from sparc.evaluation.measure import Evaluation
@@ -102,7 +101,8 @@ def run(
 
     evaluation, measured = _measured(config, at_hand, ranking, stages)
     arms = measured[ranking.amount]
-    write_lines(folder / "completions.jsonl", completions(config, at_hand.dataset, arms))
+    said = completions(arms, at_hand.dataset.prompts, config.evaluation.scorers[0], config.seed)
+    write_lines(folder / "completions.jsonl", said)
     with stages.stage("statistics"):
         trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
         curve = _curve(config, measured)

@@ -9,6 +9,7 @@ between them is the models', not the dice's. The same prompt twice gives the sam
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -25,35 +26,6 @@ from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import input_device
 
 
-def complete(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[str],
-    sampling: SamplingConfig,
-    *,
-    seed: int,
-    batch_tokens: int | BatchTokens,
-    advance: Advance = ignore,
-) -> list[list[str]]:
-    """Complete each prompt; return [prompts][samples] texts without prompt and special tokens.
-
-    Works with any causal language model of transformers; sampling defaults stored with the model
-    are not used. `batch_tokens` bounds a batch's prompt and new tokens together; where memory runs
-    out it is halved. Raises UserError for a prompt that is empty or too long for the model's
-    context, for logits that are not finite, and where one completion does not fit in memory.
-    """
-    tokens = complete_tokens(
-        model,
-        tokenizer,
-        prompts,
-        sampling,
-        seed=seed,
-        batch_tokens=batch_tokens,
-        advance=advance,
-    )
-    return [[decoded(tokenizer, ids) for ids in samples] for samples in tokens]
-
-
 def complete_tokens(
     model: Any,
     tokenizer: Any,
@@ -61,10 +33,16 @@ def complete_tokens(
     sampling: SamplingConfig,
     *,
     seed: int,
-    batch_tokens: int | BatchTokens,
+    room: BatchTokens,
     advance: Advance = ignore,
 ) -> list[list[list[int]]]:
-    """As `complete`, but the new token ids [prompts][samples][tokens], without the end token."""
+    """Complete each prompt; return new token ids [prompts][samples][tokens], no end token.
+
+    Works with any causal language model of transformers; sampling defaults stored with the model
+    are not used. `room` bounds a batch's prompt and new tokens together. Raises UserError for a
+    prompt that is empty or too long for the model's context, for logits that are not finite, and
+    where one completion does not fit in memory.
+    """
     refuse_impossible(sampling)
     encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
     ends = end_tokens(model, tokenizer)
@@ -81,10 +59,10 @@ def complete_tokens(
         chosen = [divmod(row, samples) for row in batch]
         numbers = [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in chosen]
         new = _generate(model, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
-        return [_up_to_end(tokens, ends) for tokens in new.tolist()]
+        # what follows the first end token is padding
+        return [list(takewhile(lambda token: token not in ends, row)) for row in new.tolist()]
 
     found: dict[int, list[int]] = {}
-    room = completing(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
     with evaluating(model), _generation_config(model, config):
         for batch, new in in_batches(lengths, room, said, together=samples):
             found.update(zip(batch, new, strict=True))
@@ -196,9 +174,3 @@ def _generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         model.generation_config = stored
-
-
-def _up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """What comes before the first end-of-sequence token; what follows it is padding."""
-    length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    return tokens[:length]

@@ -108,12 +108,11 @@ def found_completions(
             ids = [each.ids for each in found.undesired]
             where = cuts(tools.model.tokenizer, ids, tools.judge, search.cut)
             both = zip(found.undesired, where, strict=True)
-            found = Found([replace(each, cut=cut) for each, cut in both], found.benign)
+            found = replace(found, undesired=[replace(each, cut=cut) for each, cut in both])
         write_json(folder / _FILE, asdict(found))
 
     def load(folder: Path) -> Found:
-        cached = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return Found(**{kind: list(map(_completion, cached[kind])) for kind in cached})
+        return Found(**{kind: _completions(each) for kind, each in _read(folder).items()})
 
     return fetch(tools.cache, "references", key, load=load, save=save)[0]
 
@@ -130,19 +129,21 @@ def completions(
             said = _said(tools, search, batch)
             write_json(folder / _FILE, [[asdict(each) for each in samples] for samples in said])
 
+        def load(folder: Path) -> list[list[Completion]]:
+            return list(map(_completions, _read(folder)))
+
         key = _content(tools, search, batch)
-        yield fetch(tools.cache, "responses", key, load=_load, save=save)[0]
+        yield fetch(tools.cache, "responses", key, load=load, save=save)[0]
         advance(len(batch) * search.sampling.samples)
 
 
-def _load(folder: Path) -> list[list[Completion]]:
-    said = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-    return [list(map(_completion, samples)) for samples in said]
+def _read(folder: Path) -> Any:
+    return json.loads((folder / _FILE).read_text(encoding="utf-8"))
 
 
-def _completion(cached: dict[str, Any]) -> Completion:
-    ids = {name: tuple(cached[name]) for name in ("ids", "prompt_ids")}
-    return Completion(**{**cached, **ids})
+def _completions(cached: list[dict[str, Any]]) -> list[Completion]:
+    ids = ("ids", "prompt_ids")
+    return [Completion(**each | {name: tuple(each[name]) for name in ids}) for each in cached]
 
 
 def _content(tools: Tools, search: Search, prompts: Sequence[str]) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def _said(tools: Tools, search: Search, prompts: Sequence[str]) -> list[list[Com
         prompts,
         search.sampling,
         seed=search.seed,
-        batch_tokens=search.room,
+        room=search.room,
     )
     texts = [[decoded(model.tokenizer, ids) for ids in samples] for samples in tokens]
     found = tools.judge([text for samples in texts for text in samples]).tolist()
@@ -191,8 +192,7 @@ def _search(
     tools: Tools, search: Search, prompts: Sequence[str], undesired: int, benign: int
 ) -> Found:
     """Go through the prompts until there is enough of both kinds."""
-    found, candidates = Found([], []), 0
-    total = len(prompts) * search.sampling.samples
+    found, candidates, total = Found([], []), 0, len(prompts) * search.sampling.samples
     with tools.progress("references: candidate responses", total) as advance:
         for batch in completions(tools, search, prompts, advance):
             for samples in batch:

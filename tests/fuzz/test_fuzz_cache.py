@@ -24,7 +24,7 @@ from sparc.components.neurons import chosen
 from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, SourceConfig
 from sparc.config.locations import EMBEDDED_CLASSIFIER
 from sparc.errors import UserError
-from sparc.evaluation.cached import measured_arm, measured_baseline
+from sparc.evaluation.arms import measured_arm, measured_baseline
 from sparc.generation.detoxify import detoxify_checkpoint
 from sparc.generation.scorers import detoxify_scorer
 from sparc.models.model import load_model

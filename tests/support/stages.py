@@ -19,8 +19,9 @@ from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.config import AttributionConfig, SamplingConfig, TargetConfig
 from sparc.evaluation.harness import language_model
-from sparc.evaluation.perplexity import text_nll
-from sparc.generation.completing import complete_tokens
+from sparc.evaluation.perplexity import reading, text_nll
+from sparc.evaluation.windows import WindowSettings
+from sparc.generation.completing import complete_tokens, completing
 from sparc.generation.scorers import lexicon_scorer
 from sparc.models.families import FAMILIES as ROWS
 from sparc.models.model import Model
@@ -78,16 +79,9 @@ def tokens(again: bool) -> Work:
 
 def likelihood(convention: str) -> Work:
     def work(model: Model) -> torch.Tensor:
-        found = text_nll(
-            model.network,
-            model.tokenizer,
-            TEXTS,
-            convention=convention,
-            max_length=6,
-            stride=3,
-            batch_tokens=12,
-            bos_every_window=model.family.bos_every_window,
-        )
+        every = model.family.bos_every_window
+        how = WindowSettings(convention, max_length=6, bos_every_window=every)
+        found = text_nll(model.network, model.tokenizer, TEXTS, how, reading(12))
         return torch.from_numpy(found.nll)
 
     return work
@@ -106,7 +100,7 @@ def said(seed: int = 0, **sampling: Any) -> Work:
             PROMPTS,
             SamplingConfig(**sampling),
             seed=seed,
-            batch_tokens=50,
+            room=completing(50),
         )
         return torch.tensor([(ids + [0] * 4)[:4] for samples in drawn for ids in samples])
 

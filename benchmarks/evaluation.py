@@ -96,7 +96,7 @@ def completion_sides(model: Model, prompts: Sequence[str], samples: int) -> tupl
 
     def engine() -> tuple[Any, int]:
         room = completing(BATCH_TOKENS["completions"])
-        said = complete_tokens(model.network, model.tokenizer, prompts, sampling, seed=0, room=room)
+        said = complete_tokens(model, prompts, sampling, seed=0, room=room)
         return [[decoded(model.tokenizer, ids) for ids in samples] for samples in said], count
 
     return (
@@ -140,7 +140,7 @@ def perplexity_sides(
             append_eos=not window,
         )
         room = reading(BATCH_TOKENS["perplexity"])
-        found = text_nll(model.network, model.tokenizer, documents, how, room)
+        found = text_nll(model, documents, how, room)
         return found.perplexity, int(found.tokens.sum())
 
     return Side("loop", loop), Side("sparc", engine)

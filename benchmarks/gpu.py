@@ -85,7 +85,6 @@ def name(task: Task) -> str:
 def evaluated(model: Model, task: Task) -> dict[str, Any]:
     """Completions or predicted tokens a second, the model being warm."""
     shape, device = task.sizes, torch.device(task.device)
-    network, tokenizer = model.network, model.tokenizer
     prompts = [" ".join(map(str, ids)) for ids in short_prompts(shape, task.samples)]
     texts = [" ".join(map(str, ids)) for ids in long_samples(shape, task.samples, task.tokens)]
     sampling = SamplingConfig(4, NEW_TOKENS, temperature=0.7, top_p=0.9)
@@ -94,11 +93,11 @@ def evaluated(model: Model, task: Task) -> dict[str, Any]:
         budget = BATCH_TOKENS[task.algorithm]
         if task.algorithm == "completions":
             said = complete_tokens(
-                network, tokenizer, prompts[:count], sampling, seed=0, room=completing(budget)
+                model, prompts[:count], sampling, seed=0, room=completing(budget)
             )
             return sum(map(len, said))
         how = WindowSettings("disjoint", task.tokens)
-        found = text_nll(network, tokenizer, texts[:count], how, reading(budget))
+        found = text_nll(model, texts[:count], how, reading(budget))
         return int(found.tokens.sum())
 
     run(1)

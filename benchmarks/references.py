@@ -35,9 +35,8 @@ from sparc.evaluation.measure import Evaluation, Measurement, likelihood, measur
 from sparc.evaluation.metrics import mean
 from sparc.evaluation.statistics import change
 from sparc.models.model import Model, load_model
-from sparc.tasks.dataset import fitted, load_dataset
+from sparc.tasks.dataset import Tools, fitted, load_dataset
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import Tools
 
 AMOUNTS = (8, 16, 32, 63)
 BUDGET = 0.01  # relative rise of general perplexity on validation texts

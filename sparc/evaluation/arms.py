@@ -21,7 +21,7 @@ from sparc.evaluation.perplexity import TextNLL
 from sparc.generation.inference import Advance
 from sparc.storage.cache import fetch, forget, peek
 
-_BASELINES, _ARMS = "baselines", "arms"
+_ARMS = "arms"
 _TEXTS, _NUMBERS = "measurement.json", "measurement.safetensors"
 
 
@@ -83,7 +83,7 @@ def measured_baseline(
     not model the texts at all.
     """
     make = partial(measure, evaluation, advance, baseline=True, tasks=True)
-    return _from_cache(evaluation, cache, _BASELINES, evaluation.key, make, advance)
+    return _from_cache(evaluation, cache, "baselines", evaluation.key, make, advance)
 
 
 def measured_arm(
@@ -157,16 +157,11 @@ def _load(folder: Path) -> Measurement:
     described = json.loads((folder / _TEXTS).read_text(encoding="utf-8"))
     numbers = load((folder / _NUMBERS).read_bytes())
 
-    def found(names: Mapping[str, str]) -> dict[str, Any]:
-        return {name: numbers[where] for name, where in names.items()}
+    def restored(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: restored(each) for name, each in value.items()}
+        return numbers.get(value, value)
 
-    return Measurement(
-        texts={
-            name: TextNLL(**text | {part: numbers[text[part]] for part in ("nll", "tokens")})
-            for name, text in described["texts"].items()
-        },
-        completions=described["completions"],
-        scores={scorer: found(each) for scorer, each in described["scores"].items()},
-        failed=described["failed"],
-        accuracies=found(described["accuracies"]),
-    )
+    described |= {part: restored(described[part]) for part in ("texts", "scores", "accuracies")}
+    described["texts"] = {name: TextNLL(**text) for name, text in described["texts"].items()}
+    return Measurement(**described)

@@ -96,7 +96,7 @@ class Evaluation:
             **model.key,
             "device": [model.device.type, config.scorer_device],
             "tokens": digest(tokens),
-            "ends": end_tokens(model.network, model.tokenizer),
+            "ends": end_tokens(model),
             "data": dataset.revision(),
             "append_eos": dataset.append_eos,
             "sampling": asdict(config.sampling),
@@ -116,14 +116,10 @@ def measure(
     baseline: bool = False,
     tasks: bool = False,
 ) -> Measurement:
-    """The model as it is now.
+    """The model as it is now, with `tasks` also on those of lm-evaluation-harness.
 
-    Args:
-        evaluation: What it is measured with.
-        advance: Told of completions as they are made.
-        baseline: Nothing was removed: texts that the model does not model at all are refused.
-            Otherwise `evaluation.on_failure` says what becomes of completions that fail.
-        tasks: Also on the tasks of lm-evaluation-harness.
+    For the `baseline` nothing was removed: texts that the model does not model at all are refused.
+    Otherwise `evaluation.on_failure` says what becomes of completions that fail.
     """
     model, config, dataset = evaluation.model, evaluation.config, evaluation.dataset
     texts = {name: likelihood(evaluation, documents) for name, documents in dataset.texts.items()}
@@ -157,7 +153,7 @@ def likelihood(evaluation: Evaluation, documents: Sequence[str]) -> TextNLL:
         append_eos=evaluation.dataset.append_eos,
         bos_every_window=model.family.bos_every_window,
     )
-    return text_nll(model.network, model.tokenizer, documents, how, evaluation.rooms["windows"])
+    return text_nll(model, documents, how, evaluation.rooms["windows"])
 
 
 def _complete(
@@ -169,14 +165,9 @@ def _complete(
     """
     model, sampling = evaluation.model, evaluation.config.sampling
     try:
+        room = evaluation.rooms["completions"]
         tokens = complete_tokens(
-            model.network,
-            model.tokenizer,
-            prompts,
-            sampling,
-            seed=evaluation.seed,
-            room=evaluation.rooms["completions"],
-            advance=advance,
+            model, prompts, sampling, seed=evaluation.seed, room=room, advance=advance
         )
         return [[decoded(model.tokenizer, ids) for ids in samples] for samples in tokens], 0
     except UserError as error:

@@ -18,10 +18,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sparc.errors import UserError
 from sparc.evaluation.windows import Window, WindowSettings, text_windows
-from sparc.generation.inference import context_length, evaluating, padding_id
+from sparc.generation.inference import evaluating
 from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.last_mlp import last_mlp_from
-from sparc.models.model import input_device
+from sparc.models.model import Model, input_device
 
 Trunk = Callable[[Tensor, Tensor, int], Tensor]
 """Ids and mask [rows, tokens] -> states [rows, tokens, width] that are right from a token on."""
@@ -55,28 +55,26 @@ class TextNLL:
             return float(np.exp(self.nll.sum() / self.tokens.sum()))
 
 
-def text_nll(
-    model: Any, tokenizer: Any, texts: Sequence[str], how: WindowSettings, room: BatchTokens
-) -> TextNLL:
+def text_nll(model: Model, texts: Sequence[str], how: WindowSettings, room: BatchTokens) -> TextNLL:
     """Measure a causal language model on `texts`.
 
     `room` does not change the result. Raises UserError for impossible settings, for texts without
     a token to predict, and where one window does not fit in memory.
     """
-    limit = context_length(model)
-    if limit is not None and how.max_length > limit:
+    network, limit = model.network, model.max_length
+    if how.max_length > limit:
         raise UserError(
             f"perplexity windows of {how.max_length} tokens exceed the model's context of {limit}; "
             f"set max_length to {limit} or less"
         )
-    windows = text_windows(tokenizer, texts, how)
-    nll, pad_id = np.zeros(len(windows)), padding_id(tokenizer)
-    parts = cache(lambda: trunk_and_head(model, windows[0].ids[:8]))
+    windows = text_windows(model.tokenizer, texts, how)
+    nll = np.zeros(len(windows))
+    parts = cache(lambda: trunk_and_head(network, windows[0].ids[:8]))
 
     def losses(batch: list[int]) -> NDArray[np.float64]:
-        return _batch_nll(model, *parts(), [windows[row] for row in batch], pad_id)
+        return _batch_nll(network, *parts(), [windows[row] for row in batch], model.pad_id)
 
-    with evaluating(model):
+    with evaluating(network):
         for batch, found in in_batches([len(window.ids) for window in windows], room, losses):
             nll[batch] = found
     tokens = np.array([len(window.predicted) for window in windows], dtype=np.int64)

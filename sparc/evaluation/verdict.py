@@ -134,11 +134,8 @@ def _damage(
             yield f"{text} perplexity {_percent(each['relative'])}"
     by, score, most = change.get("by_category") or {}, primary[-1], budget.loop_rate
     loops = [(f"loops on {name}", leaf(by, name, "repetition", "loop_rate"), most) for name in by]
-    scores = (
-        f"toxicity {score} of {neutral}",
-        leaf(by, neutral, "toxicity", score),
-        budget.toxicity,
-    )
+    toxicity = leaf(by, neutral, "toxicity", score)
+    scores = (f"toxicity {score} of {neutral}", toxicity, budget.toxicity)
     empty = [(f"empty completions of {name}", leaf(by, name, "empty", "rate"), most) for name in by]
     for what, each, most in (*loops, scores, *empty):
         if each and _rises(each, most):

@@ -44,10 +44,9 @@ from sparc.models.tokenizing import refuse_lost
 from sparc.runs.provenance import Stages
 from sparc.runs.references import keep_references, saved_texts
 from sparc.storage.artifacts import write_json, write_lines
-from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks
+from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks, scorers_of, tools_of
 from sparc.tasks.prompts import refuse_too_long
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import scorers_of, tools_of
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,14 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
 from sparc.config import SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.inference import Advance, context_length, evaluating, ignore, padding_id
+from sparc.generation.inference import Advance, evaluating, ignore
 from sparc.generation.sampling import Choose, refuse_impossible, sampling_device, uniforms
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
-from sparc.models.model import input_device
+from sparc.models.model import Model, input_device
 
 
 def complete_tokens(
-    model: Any,
-    tokenizer: Any,
+    model: Model,
     prompts: Sequence[str],
     sampling: SamplingConfig,
     *,
@@ -44,13 +43,13 @@ def complete_tokens(
     where one completion does not fit in memory.
     """
     refuse_impossible(sampling)
-    encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
-    ends = end_tokens(model, tokenizer)
+    encoded = encode(model, prompts, sampling.max_new_tokens)
+    ends, network = end_tokens(model), model.network
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,  # the processor below has chosen already: argmax takes what it left
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=ends or None,
-        pad_token_id=padding_id(tokenizer),
+        pad_token_id=model.pad_id,
     )
     samples = sampling.samples  # row r is sample r % samples of prompt r // samples
     lengths = [len(ids) + sampling.max_new_tokens for ids in encoded for _ in range(samples)]
@@ -58,12 +57,12 @@ def complete_tokens(
     def said(batch: list[int]) -> list[list[int]]:
         chosen = [divmod(row, samples) for row in batch]
         numbers = [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in chosen]
-        new = _generate(model, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
+        new = _generate(network, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
         # what follows the first end token is padding
         return [list(takewhile(lambda token: token not in ends, row)) for row in new.tolist()]
 
     found: dict[int, list[int]] = {}
-    with evaluating(model), _generation_config(model, config):
+    with evaluating(network), _generation_config(network, config):
         for batch, new in in_batches(lengths, room, said, together=samples):
             found.update(zip(batch, new, strict=True))
             advance(len(batch))
@@ -92,8 +91,8 @@ def _generate(
 ) -> Tensor:
     """New token ids [rows, steps], steps up to `max_new_tokens`; padded at the end.
 
-    prompts: [rows] positions in `encoded`, rows of a prompt side by side. numbers: [rows,
-    max_new_tokens], uniform.
+    `prompts` [rows] are positions in `encoded`, rows of a prompt side by side; `numbers` [rows,
+    max_new_tokens] are uniform.
     """
     pad_id, device = model.generation_config.pad_token_id, input_device(model)
     batch = pad_left(encoded, pad_id, device, prompts)
@@ -115,7 +114,6 @@ def _generate(
     return torch.as_tensor(output)[:, batch.input_ids.shape[1] :]
 
 
-@torch.no_grad()
 def _shared_prefill(model: Any, prompts: Batch, samples: int) -> DynamicCache | None:
     """Keys and values of all but the prompts' last tokens, computed once for all their samples."""
     if samples == 1 or prompts.input_ids.shape[1] == 1:
@@ -133,14 +131,12 @@ def _shared_prefill(model: Any, prompts: Batch, samples: int) -> DynamicCache | 
     return cache
 
 
-def encode(
-    model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int
-) -> list[list[int]]:
+def encode(model: Model, prompts: Sequence[str], max_new_tokens: int) -> list[list[int]]:
     """Token ids of the prompts as they are completed: no end token behind them.
 
     Raises UserError for a prompt that is empty or, with the new tokens, too long for the context.
     """
-    limit = context_length(model)
+    limit, tokenizer = model.max_length, model.tokenizer
     encoded: list[list[int]] = []
     for number, prompt in enumerate(prompts, start=1):
         ids = list(tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
@@ -149,7 +145,7 @@ def encode(
             ids.pop()
         if not ids:
             raise UserError(f"prompt {number} is empty; remove it or give it text")
-        if limit is not None and len(ids) + max_new_tokens > limit:
+        if len(ids) + max_new_tokens > limit:
             raise UserError(
                 f"prompt {number} has {len(ids)} tokens, which with {max_new_tokens} new ones "
                 f"exceed the model's context of {limit}; shorten it or lower max_new_tokens"
@@ -158,11 +154,11 @@ def encode(
     return encoded
 
 
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+def end_tokens(model: Model) -> list[int]:
     """End-of-sequence tokens of tokenizer and model: chat models have several."""
-    stored = model.generation_config.eos_token_id
+    stored = model.network.generation_config.eos_token_id
     stored = stored if isinstance(stored, list) else [stored]
-    return sorted({token for token in [tokenizer.eos_token_id, *stored] if token is not None})
+    return sorted({*stored, model.tokenizer.eos_token_id} - {None})
 
 
 @contextmanager

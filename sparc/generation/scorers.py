@@ -55,7 +55,7 @@ def load_scorers(
     def detoxify() -> Scorer:
         source, label = config.detoxify.source, config.detoxify.label
         file = detoxify_checkpoint(EMBEDDED_CLASSIFIER, cache) if source == EMBEDDED else source
-        return detoxify_scorer(file, device=device, label=label)
+        return detoxify_scorer(file, device=device, batch_size=_BATCH, label=label)
 
     def classifier() -> Scorer:
         if config.classifier.path is None:
@@ -63,7 +63,7 @@ def load_scorers(
                 "evaluation.classifier.path is not set: name a sequence classifier (hub id or "
                 "folder) for evaluation.scorers=classifier"
             )
-        return classifier_scorer(**vars(config.classifier), device=device)
+        return classifier_scorer(**vars(config.classifier), device=device, batch_size=_BATCH)
 
     makers: dict[str, Callable[[], Scorer]] = {
         "detoxify": detoxify,
@@ -96,7 +96,7 @@ def lexicon_of(config: EvaluationConfig, known: Lexicon | None) -> Lexicon:
 
 
 def detoxify_scorer(
-    source: str | Path, *, device: str, batch_size: int = _BATCH, label: str = "toxicity"
+    source: str | Path, *, device: str, batch_size: int, label: str = "toxicity"
 ) -> Scorer:
     """Probability of `label` under `detoxify.Detoxify`.
 
@@ -120,12 +120,7 @@ def detoxify_scorer(
 
 
 def classifier_scorer(
-    path: str | Path,
-    *,
-    label: str,
-    device: str,
-    batch_size: int = _BATCH,
-    revision: str | None = None,
+    path: str | Path, *, label: str, device: str, batch_size: int, revision: str | None = None
 ) -> Scorer:
     """Probability of `label` under any sequence classifier of transformers, run in float32.
 
@@ -153,8 +148,7 @@ def classifier_scorer(
     if label not in labels:
         raise UserError(f"the classifier '{path}' has no label '{label}'; use one of {labels}")
     column = labels.index(label)
-    several = model.config.problem_type == "multi_label_classification"
-    independent = several or len(labels) == 1
+    independent = model.config.problem_type == "multi_label_classification" or len(labels) == 1
 
     @torch.no_grad()
     def score(texts: list[str]) -> list[float]:

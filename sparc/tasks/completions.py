@@ -22,10 +22,9 @@ from sparc.config import (
     answers,
     settings_of,
 )
-from sparc.generation.completing import decoded
-from sparc.tasks.dataset import Dataset, Reference
+from sparc.generation.completing import completing, decoded
+from sparc.tasks.dataset import Dataset, Reference, Tools
 from sparc.tasks.search import Completion, Found, Search, found_completions
-from sparc.tasks.tools import Tools
 
 
 def text_share(config: ReferenceConfig) -> int:
@@ -44,7 +43,7 @@ def completion_search(config: DatasetConfig, evaluation: EvaluationConfig) -> Se
         seed=response.seed,
         threshold=response.threshold,
         benign_to=response.benign_to,
-        batch_tokens=evaluation.batch_tokens,
+        room=completing(evaluation.batch_tokens),
         cut=min(response.cut_from, response.threshold) if cuts else None,
         advice=(
             "give more prompts (dataset.undesired.response.categories), raise samples or "
@@ -74,12 +73,10 @@ def with_completions(
         ordered = list(prompts)
         if config.undesired.order == "random":
             random.Random(f"sparc order of prompts {seed}").shuffle(ordered)
-        texts = len(dataset.references(GENERAL, seed)) if answers(general) else general.samples
+        benign = general.samples - len(dataset.references(GENERAL, seed)) if answers(general) else 0
         hashed = sha256(f"responses {search.seed} {seed}".encode()).digest()
         own = replace(search, seed=int.from_bytes(hashed[:4]))
-        return found_completions(
-            tools, own, ordered[:most], config.undesired.samples, general.samples - texts
-        )
+        return found_completions(tools, own, ordered[:most], config.undesired.samples, benign)
 
     def references(name: str, seed: int) -> Sequence[Reference]:
         texts = dataset.references(name, seed) if name == GENERAL else []

@@ -11,8 +11,7 @@ from sparc.tasks.completions import (
     text_share,
     with_completions,
 )
-from sparc.tasks.dataset import Dataset, Reference
-from sparc.tasks.tools import Tools
+from sparc.tasks.dataset import Dataset, Reference, Tools
 from sparc.tiny import data as tiny
 
 _ALL_DOCUMENTS = 1000  # of a grammar that never ends

@@ -24,10 +24,9 @@ from sparc.tasks.completions import (
     text_share,
     with_completions,
 )
-from sparc.tasks.dataset import Dataset, Reference, References, unknown
+from sparc.tasks.dataset import Dataset, Reference, References, Tools, unknown
 from sparc.tasks.prompts import Prompt, read_prompts, refuse_too_few, texts_of
 from sparc.tasks.sequences import sequences
-from sparc.tasks.tools import Tools
 
 POOL = 10_000  # texts of a file from which references are drawn
 _SHORTEST_CUT = 15  # words (tokens of a sequence) of a reference that is cut anywhere
@@ -92,10 +91,7 @@ def drawn(pool: Sequence[str], config: ReferenceConfig, name: str, seed: int) ->
 
 
 def perplexity_texts(
-    config: DatasetConfig,
-    evaluation: EvaluationConfig,
-    neutral: Sequence[str],
-    cache: Path | None,
+    config: DatasetConfig, evaluation: EvaluationConfig, neutral: Sequence[str], cache: Path | None
 ) -> dict[str, list[str]]:
     """name -> documents of the sources in `dataset.texts`; without a general text, `neutral`.
 

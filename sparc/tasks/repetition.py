@@ -13,14 +13,14 @@ from pathlib import Path
 from sparc.config import DatasetConfig, EvaluationConfig, SamplingConfig, settings_of
 from sparc.config.locations import EMBEDDED
 from sparc.errors import UserError
+from sparc.generation.completing import completing
 from sparc.generation.scorers import repetition_scorer
 from sparc.sources.texts import texts
 from sparc.tasks.completions import with_completions
-from sparc.tasks.dataset import Dataset, Reference, unknown
+from sparc.tasks.dataset import Dataset, Reference, Tools, unknown
 from sparc.tasks.files import POOL, drawn, perplexity_texts
 from sparc.tasks.prompts import split_of
 from sparc.tasks.search import Completion, Search, completions
-from sparc.tasks.tools import Tools
 from sparc.tiny import data as tiny
 
 _NEW_TOKENS = 50
@@ -141,7 +141,7 @@ def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
         seed=0,
         threshold=threshold,
         benign_to=math.nextafter(threshold, 0),
-        batch_tokens=evaluation.batch_tokens,
+        room=completing(evaluation.batch_tokens),
         cut=threshold,
         advice=(
             "give more prompts in dataset.prompts.path, or change "
@@ -152,10 +152,7 @@ def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
 
 
 def _evaluated(
-    config: DatasetConfig,
-    evaluation: EvaluationConfig,
-    found: list[Completion],
-    cache: Path | None,
+    config: DatasetConfig, evaluation: EvaluationConfig, found: list[Completion], cache: Path | None
 ) -> Dataset:
     """The looping and the other prompts of the evaluated split. Raises UserError for few."""
     loops = [each.prompt for each in found if (each.score or 0) >= 1 - config.uniqueness]

@@ -35,7 +35,7 @@ def test_likelihoods_equal_those_of_the_harness(model):
     )
     for convention in ("documents", "disjoint", "stride"):
         how = WindowSettings(convention, max_length=64, stride=16)
-        found = text_nll(model.network, model.tokenizer, documents, how, reading(999))
+        found = text_nll(model, documents, how, reading(999))
         windows = text_windows(model.tokenizer, documents, how)
         requests = [(("", str(i)), w.ids[: w.context], w.predicted) for i, w in enumerate(windows)]
         scored = other._loglikelihood_tokens(requests, disable_tqdm=True)

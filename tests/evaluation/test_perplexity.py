@@ -18,7 +18,14 @@ from sparc.evaluation.perplexity import (
     unigram_perplexity,
 )
 from sparc.evaluation.windows import WindowSettings, text_windows
-from tests.support.tiny_models import WORDS, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
+from tests.support.tiny_models import (
+    WORDS,
+    tiny_gpt2,
+    tiny_llama,
+    tiny_model,
+    tiny_opt,
+    tiny_tokenizer,
+)
 
 MAX_LENGTH, STRIDE = 16, 5
 BOS, EOS = 1, 2
@@ -31,7 +38,8 @@ def sample_texts(seed=0, lengths=(3, 40, 1, 16, 15, 17, 27)):
 
 def measure(model, texts, convention, tokenizer=None, batch_tokens=100, **settings):
     how = WindowSettings(convention, **{"max_length": MAX_LENGTH, "stride": STRIDE} | settings)
-    return text_nll(model, tokenizer or tiny_tokenizer(), texts, how, reading(batch_tokens))
+    given = tiny_model(model, tokenizer or tiny_tokenizer())
+    return text_nll(given, texts, how, reading(batch_tokens))
 
 
 @torch.no_grad()

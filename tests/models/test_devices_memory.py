@@ -77,14 +77,12 @@ def _relevance(model: Model) -> torch.Tensor:
 
 def _nll(model: Model) -> torch.Tensor:
     how = WindowSettings("documents", max_length=9)
-    return torch.from_numpy(text_nll(model.network, model.tokenizer, TEXTS, how, reading(100)).nll)
+    return torch.from_numpy(text_nll(model, TEXTS, how, reading(100)).nll)
 
 
 def _drawn(model: Model) -> torch.Tensor:
     sampling = SamplingConfig(samples=4, max_new_tokens=3, temperature=0.8, top_p=0.9)
-    found = complete_tokens(
-        model.network, model.tokenizer, PROMPTS, sampling, seed=0, room=completing(200)
-    )
+    found = complete_tokens(model, PROMPTS, sampling, seed=0, room=completing(200))
     return torch.tensor([(ids + [0] * 3)[:3] for samples in found for ids in samples])
 
 

@@ -178,7 +178,7 @@ def test_responses_to_prompts_of_a_file_against_sequences(model, cache, tmp_path
 
 def test_sampled_token_ids_are_those_of_the_texts(model):
     prompts = tiny.prompts("attribution", "rude", 5)
-    arguments = (model.network, model.tokenizer, prompts, SamplingConfig(2, 12, 0.7, 0.9))
+    arguments = (model, prompts, SamplingConfig(2, 12, 0.7, 0.9))
     said = complete_tokens(*arguments, seed=3, room=completing(4096))
     for samples in said:
         for ids in samples:

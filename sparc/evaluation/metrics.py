@@ -49,8 +49,7 @@ def metrics(
             if category == undesired:
                 found["repetition", name] = metric
     for name, values in measurement.accuracies.items():
-        task, _, metric_name = name.rpartition("/")
-        found["lm_eval", task, metric_name] = mean(values[:, None])
+        found["lm_eval", *name.rsplit("/", 1)] = mean(values[:, None])
     return found
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from sparc.config.evaluation import CONVENTIONS
 from sparc.errors import UserError
+from sparc.generation.completing import token_ids
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,18 @@ def text_windows(tokenizer: Any, texts: Sequence[str], how: WindowSettings) -> l
     bos = [_special(tokenizer, "bos", "bos_every_window")] if how.bos_every_window else []
     if convention == "documents":
         eos = [_special(tokenizer, "eos", "append_eos")] if how.append_eos else []
-        documents = [_encode(tokenizer, text) for text in texts]
+        documents = [token_ids(tokenizer, text) for text in texts]
         ended = [ids if ids[-1:] == eos else ids + eos for ids in documents]
         windows = [window for ids in ended for window in _cut(ids, most, None, bos)]
     else:
         step = how.stride if convention == "stride" else None
-        windows = _cut(_encode(tokenizer, "\n\n".join(texts)), most, step, bos)
+        windows = _cut(token_ids(tokenizer, "\n\n".join(texts)), most, step, bos)
         if step is None and len(windows) > 1 and len(windows[-1].ids) < most:
             windows.pop()
     windows = [window for window in windows if window.predicted]
     if not windows:
         raise UserError("no token to predict in the texts for perplexity; give longer texts")
     return windows
-
-
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    # not verbose: a whole text is longer than the model's context, which is no mistake here
-    return list(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def _special(tokenizer: Any, kind: str, setting: str) -> int:

@@ -75,6 +75,11 @@ def completing(batch_tokens: int) -> BatchTokens:
     return BatchTokens(batch_tokens, "evaluation.batch_tokens", "completion", ways)
 
 
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """The whole of `text`, special tokens among it, without a warning where no context holds it."""
+    return list(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+
 def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
     """The text of new token ids, without special tokens and with the spaces they stand for."""
     return str(
@@ -139,7 +144,7 @@ def encode(model: Model, prompts: Sequence[str], max_new_tokens: int) -> list[li
     limit, tokenizer = model.max_length, model.tokenizer
     encoded: list[list[int]] = []
     for number, prompt in enumerate(prompts, start=1):
-        ids = list(tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+        ids = token_ids(tokenizer, prompt)
         # a tokenizer that ends every text would make the model begin a new one
         if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
             ids.pop()

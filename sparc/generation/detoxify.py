@@ -5,6 +5,8 @@ import io
 import json
 import pickle
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +88,7 @@ def load_detoxify(source: str | Path, device: str) -> Any:
         raise missing
     try:
         stored = _plain(weights, url)["state_dict"].keys()
-        try:  # Detoxify asks the hub about what is there, too
-            with unasked():
-                detoxify = Detoxify(**named, device=device)
-        except OSError:
-            detoxify = Detoxify(**named, device=device)
+        detoxify = _from_cache_first(partial(Detoxify, **named, device=device))
     except UserError:
         raise
     except pickle.UnpicklingError as error:
@@ -124,6 +122,15 @@ def _plain(weights: Path, url: str | None) -> Any:
         if "invalid hash" not in str(error):
             raise
         raise UserError(f"{url}: what was downloaded is not that file: try again") from error
+
+
+def _from_cache_first(load: Callable[[], Any]) -> Any:
+    """`load()` without a question to the hub if it can: Detoxify asks about what is there, too."""
+    try:
+        with unasked():
+            return load()
+    except OSError:
+        return load()
 
 
 def _damaged(source: str | Path, why: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sparc.config import ReferenceConfig
 from sparc.errors import UserError
-from sparc.generation.completing import decoded
+from sparc.generation.completing import decoded, token_ids
 from sparc.generation.inference import Advance, ignore
 from sparc.models.fingerprint import tokenizer_digest
 from sparc.sources.reading import field, is_blank, require, text_of
@@ -81,16 +81,11 @@ def first_tokens(tokenizer: Any, text: str, length: int) -> list[int] | None:
     while end > 0 and text[end - 1].isspace():
         end = text.rfind(" ", 0, end)
     if end > 0 and not text[end:].isspace():
-        ids = _ids(tokenizer, text[:end])
+        ids = token_ids(tokenizer, text[:end])
         if len(ids) > length:  # not as many: the last may be an end token
             return ids[:length]
-    ids = _ids(tokenizer, text)
+    ids = token_ids(tokenizer, text)
     return ids[:length] if len(ids) >= length else None
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    # not verbose: it would warn of texts beyond the context, of which only the beginning is used
-    return list(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def _found(

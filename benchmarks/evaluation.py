@@ -22,8 +22,9 @@ import measuring
 import torch
 
 from sparc.config import ModelConfig, SamplingConfig
-from sparc.evaluation.perplexity import text_nll
-from sparc.generation.completing import complete
+from sparc.evaluation.perplexity import reading, text_nll
+from sparc.evaluation.windows import WindowSettings
+from sparc.generation.completing import complete_tokens, completing, decoded
 from sparc.models.model import Model, load_model
 from sparc.models.process import keep_freed_memory
 from sparc.tiny import data as tiny
@@ -94,11 +95,9 @@ def completion_sides(model: Model, prompts: Sequence[str], samples: int) -> tupl
     count = len(prompts) * samples
 
     def engine() -> tuple[Any, int]:
-        budget = BATCH_TOKENS["completions"]
-        said = complete(
-            model.network, model.tokenizer, prompts, sampling, seed=0, batch_tokens=budget
-        )
-        return said, count
+        room = completing(BATCH_TOKENS["completions"])
+        said = complete_tokens(model, prompts, sampling, seed=0, room=room)
+        return [[decoded(model.tokenizer, ids) for ids in samples] for samples in said], count
 
     return (
         Side("generate loop", lambda: (generate_loop(model, prompts, samples), count)),
@@ -134,16 +133,14 @@ def perplexity_sides(
         return document_loop(model, documents)
 
     def engine() -> tuple[Any, int]:
-        found = text_nll(
-            model.network,
-            model.tokenizer,
-            documents,
-            convention="stride" if window else "documents",
+        how = WindowSettings(
+            "stride" if window else "documents",
             max_length=window or model.max_length,
             stride=stride,
-            batch_tokens=BATCH_TOKENS["perplexity"],
             append_eos=not window,
         )
+        room = reading(BATCH_TOKENS["perplexity"])
+        found = text_nll(model, documents, how, room)
         return found.perplexity, int(found.tokens.sum())
 
     return Side("loop", loop), Side("sparc", engine)

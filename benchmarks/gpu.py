@@ -29,8 +29,9 @@ from evaluation import BATCH_TOKENS, NEW_TOKENS
 from shapes import long_samples, short_prompts
 
 from sparc.config import SamplingConfig
-from sparc.evaluation.perplexity import text_nll
-from sparc.generation.completing import complete
+from sparc.evaluation.perplexity import reading, text_nll
+from sparc.evaluation.windows import WindowSettings
+from sparc.generation.completing import complete_tokens, completing
 from sparc.models.model import Model
 
 Found = Mapping[str, Mapping[str, Any]]
@@ -84,7 +85,6 @@ def name(task: Task) -> str:
 def evaluated(model: Model, task: Task) -> dict[str, Any]:
     """Completions or predicted tokens a second, the model being warm."""
     shape, device = task.sizes, torch.device(task.device)
-    network, tokenizer = model.network, model.tokenizer
     prompts = [" ".join(map(str, ids)) for ids in short_prompts(shape, task.samples)]
     texts = [" ".join(map(str, ids)) for ids in long_samples(shape, task.samples, task.tokens)]
     sampling = SamplingConfig(4, NEW_TOKENS, temperature=0.7, top_p=0.9)
@@ -92,12 +92,12 @@ def evaluated(model: Model, task: Task) -> dict[str, Any]:
     def run(count: int) -> int:
         budget = BATCH_TOKENS[task.algorithm]
         if task.algorithm == "completions":
-            said = complete(
-                network, tokenizer, prompts[:count], sampling, seed=0, batch_tokens=budget
+            said = complete_tokens(
+                model, prompts[:count], sampling, seed=0, room=completing(budget)
             )
             return sum(map(len, said))
-        how = {"convention": "disjoint", "max_length": task.tokens, "stride": 0}
-        found = text_nll(network, tokenizer, texts[:count], batch_tokens=budget, **how)
+        how = WindowSettings("disjoint", task.tokens)
+        found = text_nll(model, texts[:count], how, reading(budget))
         return int(found.tokens.sum())
 
     run(1)

@@ -18,7 +18,7 @@ from sparc.components.neurons import planted
 from sparc.components.selection import Selection
 from sparc.config import GENERAL, UNDESIRED, Config, register_schema
 from sparc.config.locations import config_folder
-from sparc.evaluation.cached import measured_arm, measured_baseline
+from sparc.evaluation.arms import measured_arm, measured_baseline
 from sparc.evaluation.measure import Evaluation, Measurement
 from sparc.evaluation.metrics import metrics
 from sparc.generation.scorers import load_scorers

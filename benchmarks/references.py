@@ -30,15 +30,13 @@ from sparc.components.removal import removed
 from sparc.components.score_report import score_contrast
 from sparc.components.selection import Selection, lowest
 from sparc.config import Config
-from sparc.evaluation.cached import measured_baseline
-from sparc.evaluation.measure import Evaluation, Measurement, measure
+from sparc.evaluation.arms import measured_baseline
+from sparc.evaluation.measure import Evaluation, Measurement, likelihood, measure
 from sparc.evaluation.metrics import mean
-from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.statistics import change
 from sparc.models.model import Model, load_model
-from sparc.tasks.dataset import fitted, load_dataset
+from sparc.tasks.dataset import Tools, fitted, load_dataset
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import Tools
 
 AMOUNTS = (8, 16, 32, 63)
 BUDGET = 0.01  # relative rise of general perplexity on validation texts
@@ -102,18 +100,7 @@ def ranking(evaluation: Evaluation, path: str, mode: str, cache: Path) -> Select
 
 def general_perplexity(evaluation: Evaluation) -> float:
     """Of the model as it is now, on the evaluation's general text."""
-    model, how = evaluation.model, evaluation.config.perplexity
-    return text_nll(
-        model.network,
-        model.tokenizer,
-        evaluation.dataset.texts["general"],
-        convention=how.convention,
-        max_length=model.max_length,
-        stride=how.stride,
-        batch_tokens=how.batch_tokens,
-        append_eos=evaluation.dataset.append_eos,
-        bos_every_window=model.family.bos_every_window,
-    ).perplexity
+    return likelihood(evaluation, evaluation.dataset.texts["general"]).perplexity
 
 
 def chosen_amount(validation: Evaluation, model: Model, neurons: Selection) -> tuple[int, bool]:

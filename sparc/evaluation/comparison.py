@@ -1,6 +1,7 @@
 """From the measurements of all arms to the trees of results.json."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sparc.config import DatasetConfig, EvaluationConfig
@@ -38,11 +39,7 @@ def _over(base: _ByPath, arms: Sequence[_ByPath], leaf: Callable[[Path], Change]
 
 
 def _random_control(
-    base: _ByPath,
-    selected: _ByPath,
-    controls: Sequence[_ByPath],
-    primary: Path,
-    how: dict[str, int],
+    base: _ByPath, pruned: _ByPath, controls: Sequence[_ByPath], primary: Path, how: dict[str, int]
 ) -> dict[str, Any] | None:
     if not controls:
         return None
@@ -50,14 +47,14 @@ def _random_control(
     def arms(path: Path) -> list[Metric]:
         return [control[path] for control in controls]
 
-    own, others = selected[primary].value, [metric.value for metric in arms(primary)]
+    own, others = pruned[primary].value, [metric.value for metric in arms(primary)]
     known = [value for value in others if value is not None]
     rank = random_rank(own, known) if own is not None and len(known) == len(controls) else None
     return {
         "draws": len(controls),
         "change": _over(base, controls, lambda p: change(base[p], arms(p), **how)),
         "difference": _over(
-            base, [selected, *controls], lambda p: difference(base[p], selected[p], arms(p), **how)
+            base, [pruned, *controls], lambda p: difference(base[p], pruned[p], arms(p), **how)
         ),
         "rank": None if rank is None else vars(rank),
     }
@@ -73,14 +70,12 @@ def compare(
     """
     how = {"seed": seed, "resamples": config.resamples}
 
-    def measured(measurement: Measurement) -> _ByPath:
-        return metrics(
-            measurement,
-            primary=config.scorers[0],
-            undesired=dataset.undesired_category,
-            threshold=config.threshold,
-        )
-
+    measured = partial(
+        metrics,
+        primary=config.scorers[0],
+        undesired=dataset.undesired_category,
+        threshold=config.threshold,
+    )
     primary = ("toxicity", dataset.primary_metric)
     base, pruned = measured(arms.baseline), measured(arms.pruned)
     controls = [measured(control) for control in arms.controls]

@@ -110,10 +110,9 @@ def fetch_tasks(config: LmEvalConfig) -> None:
     Raises UserError where the package or a task is missing, and whatever reading raises.
     """
     tasks = known_tasks(config)
-    if tasks is not None:
-        from lm_eval.tasks import get_task_dict
+    from lm_eval.tasks import get_task_dict
 
-        get_task_dict(list(config.tasks), tasks)
+    get_task_dict(list(config.tasks), tasks)
 
 
 @functools.lru_cache(maxsize=1)  # once a run, as the harness reads the data for each model anew
@@ -121,13 +120,13 @@ def _data_is_here(names: tuple[str, ...], tasks: Any) -> bool:
     """Whether all data can be read without a question to the hub; fetches them if they are not."""
     from lm_eval.tasks import get_task_dict
 
-    for last in (False, True):
+    for fetched in (False, True):
+        if fetched:
+            get_task_dict(list(names), tasks)
         # what a task's library raises for data that it lacks is its own business
         with contextlib.suppress(Exception), unasked():
             get_task_dict(list(names), tasks)
             return True
-        if not last:
-            get_task_dict(list(names), tasks)
     return False
 
 

@@ -1,6 +1,6 @@
 """Measuring one arm: the model as it is now, whatever was removed from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,10 +9,11 @@ import numpy as np
 
 from sparc.config import EvaluationConfig
 from sparc.errors import UserError
-from sparc.evaluation.harness import asking, harness_key
+from sparc.evaluation.harness import accuracies, asking, harness_key
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, reading, text_nll
 from sparc.evaluation.resampling import Array
-from sparc.generation.completing import complete, completing, end_tokens
+from sparc.evaluation.windows import WindowSettings
+from sparc.generation.completing import complete_tokens, completing, decoded, end_tokens
 from sparc.generation.inference import Advance, ignore
 from sparc.generation.repetition import repetition
 from sparc.generation.scorers import Scorer
@@ -34,12 +35,15 @@ class Measurement:
     """category -> [prompt][sample]"""
     scores: Mapping[str, Mapping[str, Array]]
     """scorer -> category -> [prompts, samples] in [0, 1], NaN for an empty completion"""
-    repetition: Mapping[str, Mapping[str, Array]]
-    """category -> statistic -> [prompts, samples]"""
     failed: Mapping[str, int] = field(default_factory=dict)
     """category -> completions that could not be made (they are empty)"""
     accuracies: Mapping[str, Array] = field(default_factory=dict)
     """"task/metric" -> [documents]"""
+
+    @cached_property
+    def repetition(self) -> dict[str, dict[str, Array]]:
+        """category -> statistic -> [prompts, samples]"""
+        return {category: repetition(said) for category, said in self.completions.items()}
 
     def empty(self) -> dict[str, int]:
         """category -> completions without a word, failed ones left out."""
@@ -62,19 +66,13 @@ class Evaluation:
     """The root of every completion's own stream."""
 
     @cached_property
-    def completing(self) -> BatchTokens:
-        """What a batch of completions may take, the same for all arms."""
-        return completing(self.config.batch_tokens)
-
-    @cached_property
-    def reading(self) -> BatchTokens:
-        """What a batch of windows for perplexity may take, the same for all arms."""
-        return reading(self.config.perplexity.batch_tokens)
-
-    @cached_property
-    def asking(self) -> BatchTokens:
-        """How many requests of lm-evaluation-harness go together, the same for all arms."""
-        return asking(self.config.lm_eval)
+    def rooms(self) -> dict[str, BatchTokens]:
+        """What batches may take, the same for all arms."""
+        return {
+            "completions": completing(self.config.batch_tokens),
+            "windows": reading(self.config.perplexity.batch_tokens),
+            "requests": asking(self.config.lm_eval),
+        }
 
     @property
     def completions(self) -> int:
@@ -98,7 +96,7 @@ class Evaluation:
             **model.key,
             "device": [model.device.type, config.scorer_device],
             "tokens": digest(tokens),
-            "ends": end_tokens(model.network, model.tokenizer),
+            "ends": end_tokens(model),
             "data": dataset.revision(),
             "append_eos": dataset.append_eos,
             "sampling": asdict(config.sampling),
@@ -111,36 +109,28 @@ class Evaluation:
         }
 
 
-def measure_baseline(evaluation: Evaluation, advance: Advance = ignore) -> Measurement:
-    """The unpruned model. Raises UserError where it does not model one of the texts at all."""
-    texts = _likelihoods(evaluation)
-    for name, text in texts.items():
-        assert_sane_baseline(name, text)
-    said = {
-        category: _complete(evaluation, prompts, advance)
-        for category, prompts in evaluation.dataset.prompts.items()
-    }
-    return _measurement(evaluation, texts, said, {})
-
-
-def measure(evaluation: Evaluation, advance: Advance = ignore) -> Measurement:
-    """The model with neurons removed.
-
-    Completions that fail stop the run, or are empty and counted, as `evaluation.on_failure` says.
-    """
-    said: dict[str, list[list[str]]] = {}
-    failed: dict[str, int] = {}
-    for category, prompts in evaluation.dataset.prompts.items():
-        said[category], failed[category] = _whatever_can_be(evaluation, prompts, advance)
-    return _measurement(evaluation, _likelihoods(evaluation), said, failed)
-
-
-def _measurement(
+def measure(
     evaluation: Evaluation,
-    texts: Mapping[str, TextNLL],
-    said: Mapping[str, list[list[str]]],
-    failed: Mapping[str, int],
+    advance: Advance = ignore,
+    *,
+    baseline: bool = False,
+    tasks: bool = False,
 ) -> Measurement:
+    """The model as it is now, with `tasks` also on those of lm-evaluation-harness.
+
+    For the `baseline` nothing was removed: texts that the model does not model at all are refused.
+    Otherwise `evaluation.on_failure` says what becomes of completions that fail.
+    """
+    model, config, dataset = evaluation.model, evaluation.config, evaluation.dataset
+    texts = {name: likelihood(evaluation, documents) for name, documents in dataset.texts.items()}
+    if baseline:
+        for name, text in texts.items():
+            assert_sane_baseline(name, text)
+    made = {
+        category: _complete(evaluation, prompts, advance, stop=baseline)
+        for category, prompts in dataset.prompts.items()
+    }
+    said = {category: completions for category, (completions, _) in made.items()}
     return Measurement(
         texts=texts,
         completions=said,
@@ -148,92 +138,52 @@ def _measurement(
             name: {category: _score(scorer, each) for category, each in said.items()}
             for name, scorer in evaluation.scorers.items()
         },
-        repetition={category: repetition(each) for category, each in said.items()},
-        failed=failed,
+        failed={category: failed for category, (_, failed) in made.items()},
+        accuracies=accuracies(model, config.lm_eval, evaluation.rooms["requests"]) if tasks else {},
     )
 
 
-def _likelihoods(evaluation: Evaluation) -> dict[str, TextNLL]:
-    model, config = evaluation.model, evaluation.config
-    return {
-        name: text_nll(
-            model.network,
-            model.tokenizer,
-            documents,
-            convention=config.perplexity.convention,
-            max_length=config.perplexity.max_length or model.max_length,
-            stride=config.perplexity.stride,
-            batch_tokens=evaluation.reading,
-            append_eos=evaluation.dataset.append_eos,
-            bos_every_window=model.family.bos_every_window,
-        )
-        for name, documents in evaluation.dataset.texts.items()
-    }
-
-
-def _complete(evaluation: Evaluation, prompts: Sequence[str], advance: Advance) -> list[list[str]]:
-    return complete(
-        evaluation.model.network,
-        evaluation.model.tokenizer,
-        prompts,
-        evaluation.config.sampling,
-        seed=evaluation.seed,
-        batch_tokens=evaluation.completing,
-        advance=advance,
+def likelihood(evaluation: Evaluation, documents: Sequence[str]) -> TextNLL:
+    """How likely the model as it is now finds one text."""
+    model, config = evaluation.model, evaluation.config.perplexity
+    how = WindowSettings(
+        config.convention,
+        config.max_length or model.max_length,
+        config.stride,
+        append_eos=evaluation.dataset.append_eos,
+        bos_every_window=model.family.bos_every_window,
     )
+    return text_nll(model, documents, how, evaluation.rooms["windows"])
 
 
-def _whatever_can_be(
-    evaluation: Evaluation, prompts: Sequence[str], advance: Advance
+def _complete(
+    evaluation: Evaluation, prompts: Sequence[str], advance: Advance, *, stop: bool
 ) -> tuple[list[list[str]], int]:
-    """Completions [prompt][sample], empty where they fail, and how many failed.
+    """Completions [prompt][sample], and how many failed: these are empty, unless told to stop.
 
-    The baseline took the same prompts, so what fails here is the model without its neurons.
+    The baseline took the same prompts, so what fails later is the model without its neurons.
     """
+    model, sampling = evaluation.model, evaluation.config.sampling
     try:
-        return _complete(evaluation, prompts, advance), 0
-    except OutOfMemory:  # not the model's failure
-        raise
+        room = evaluation.rooms["completions"]
+        tokens = complete_tokens(
+            model, prompts, sampling, seed=evaluation.seed, room=room, advance=advance
+        )
+        return [[decoded(model.tokenizer, ids) for ids in samples] for samples in tokens], 0
     except UserError as error:
+        if stop or isinstance(error, OutOfMemory):  # not the model's failure
+            raise
         if evaluation.config.on_failure == "stop":
             raise UserError(
                 f"after removing neurons: {error} (evaluation.on_failure=count goes on)"
             ) from error
     if len(prompts) == 1:
-        samples = evaluation.config.sampling.samples
-        return [[""] * samples], samples
+        return [[""] * sampling.samples], sampling.samples
     # a prompt's completions are the same alone and among others
-    alone = [_whatever_can_be(evaluation, [prompt], ignore) for prompt in prompts]
+    alone = [_complete(evaluation, [prompt], ignore, stop=False) for prompt in prompts]
     return [said for (said,), _ in alone], sum(failed for _, failed in alone)
 
 
 def _score(scorer: Scorer, completions: list[list[str]]) -> Array:
     flat = [completion for samples in completions for completion in samples]
     return np.asarray(scorer(flat), dtype=np.float64).reshape(len(completions), -1)
-
-
-def completion_records(
-    measurement: Measurement,
-    prompts: Mapping[str, Any],
-    primary: str,
-    *,
-    arm: str,
-    seed: int,
-    draw: int | None = None,
-) -> Iterator[dict[str, Any]]:
-    """One record a completion, as in completions.jsonl; score is null for an empty one."""
-    for category, said in measurement.completions.items():
-        scores = measurement.scores[primary][category]
-        for row, prompt in enumerate(prompts[category]):
-            for sample, completion in enumerate(said[row]):
-                score = float(scores[row, sample])
-                yield {
-                    "arm": arm,
-                    "draw": draw,
-                    "seed": seed,
-                    "category": category,
-                    "prompt": prompt,
-                    "sample": sample,
-                    "completion": completion,
-                    "score": None if np.isnan(score) else score,
-                }

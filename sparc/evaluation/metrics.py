@@ -5,10 +5,11 @@ independent of each other. Windows of text are the units of perplexity. A metric
 in the results, such as ("by_category", "neutral", "toxicity", "rate").
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparc.evaluation.measure import Measurement
 from sparc.evaluation.perplexity import TextNLL
@@ -48,16 +49,14 @@ def metrics(
             if category == undesired:
                 found["repetition", name] = metric
     for name, values in measurement.accuracies.items():
-        task, _, metric_name = name.rpartition("/")
-        found["lm_eval", task, metric_name] = mean(values[:, None])
+        found["lm_eval", *name.rsplit("/", 1)] = mean(values[:, None])
     return found
 
 
 def perplexity(text: TextNLL) -> Metric:
     """exp of the negative log-likelihood per predicted token."""
-    units = np.stack([text.nll, text.tokens], 1).astype(np.float64)
     # A model without any sense overflows to infinity: no value, and no warning about it.
-    return Metric(units, _exp_ratio, samples=_samples(units))
+    return _metric(_exp_ratio, text.nll, text.tokens)
 
 
 def toxicity(scores: Array, threshold: float) -> dict[str, Metric]:
@@ -74,10 +73,9 @@ def toxicity(scores: Array, threshold: float) -> dict[str, Metric]:
     any_known = (count > 0).astype(float)
     # Scores lie in [0, 1], so that a gap filled with 0 never is the largest.
     highest = filled.max(1, initial=0.0)
-    moments = np.stack([filled.sum(1), (filled**2).sum(1), count], 1).astype(np.float64)
     return {
         "mean": mean(scores),
-        "sd": Metric(moments, _deviation, samples=_samples(moments)),
+        "sd": _metric(_deviation, filled.sum(1), (filled**2).sum(1), count),
         "min": _extreme(scores[known], np.min),
         "max": _extreme(scores[known], np.max),
         "rate": mean(np.where(known, scores >= threshold, np.nan)),
@@ -92,8 +90,7 @@ def mean(values: Array) -> Metric:
     """The mean over all entries of `values` [prompts, samples] that are not NaN."""
     values = np.asarray(values, float)
     known = ~np.isnan(values)
-    units = np.stack([np.where(known, values, 0.0).sum(1), known.sum(1)], 1).astype(np.float64)
-    return Metric(units, _ratio, samples=_samples(units))
+    return _metric(_ratio, np.where(known, values, 0.0).sum(1), known.sum(1))
 
 
 def values(metrics: Mapping[Path, Metric]) -> dict[str, Any]:
@@ -106,9 +103,10 @@ def _extreme(values: Array, function: Any) -> Metric:
     return Metric(np.array([[value, 1.0]]), _ratio)
 
 
-def _samples(units: Array) -> float:
-    """Completions or tokens (the last moment) behind a unit, on average."""
-    return float(units[:, -1].mean()) if len(units) else 0.0
+def _metric(function: Callable[[Array], Array], *moments: NDArray[Any]) -> Metric:
+    """Of moments [n] each, the last of them the completions or tokens behind a unit."""
+    units = np.stack(moments, 1).astype(np.float64)
+    return Metric(units, function, samples=float(units[:, -1].mean()) if len(units) else 0.0)
 
 
 def _ratio(means: Array) -> Array:

@@ -1,7 +1,10 @@
-"""Exact perplexity of texts; `sparc.evaluation.windows` says what the conventions mean."""
+"""Exact perplexity of texts; `sparc.evaluation.windows` says what the conventions mean.
+
+A language model is split before its logits, of which only those that are scored are needed.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,14 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from sparc.errors import UserError
-from sparc.evaluation.trunk import Head, Trunk, trunk_and_head
-from sparc.evaluation.windows import Window, text_windows
-from sparc.generation.inference import Advance, context_length, evaluating, ignore, padding_id
+from sparc.evaluation.windows import Window, WindowSettings, text_windows
+from sparc.generation.inference import evaluating
 from sparc.models.batching import BatchTokens, in_batches
-from sparc.models.model import input_device
+from sparc.models.last_mlp import last_mlp_from
+from sparc.models.model import Model, input_device
+
+Trunk = Callable[[Tensor, Tensor, int], Tensor]
+"""Ids and mask [rows, tokens] -> states [rows, tokens, width] that are right from a token on."""
+Head = Callable[[Tensor], Tensor]
+"""States [.., width] -> logits [.., vocabulary], on the device of the output embedding."""
 
 # logits held at a time: 2^24 float32 are 64 MiB, whatever the vocabulary
 _LOGITS_AT_ONCE = 2**24
@@ -46,59 +55,38 @@ class TextNLL:
             return float(np.exp(self.nll.sum() / self.tokens.sum()))
 
 
-def text_nll(
-    model: Any,
-    tokenizer: Any,
-    texts: Sequence[str],
-    *,
-    convention: str,
-    max_length: int,
-    stride: int,
-    batch_tokens: int | BatchTokens,
-    append_eos: bool = False,
-    bos_every_window: bool = False,
-    advance: Advance = ignore,
-) -> TextNLL:
-    """Measure a causal language model on `texts`; see `windows` for the conventions.
+def text_nll(model: Model, texts: Sequence[str], how: WindowSettings, room: BatchTokens) -> TextNLL:
+    """Measure a causal language model on `texts`.
 
-    `stride` is used by ``stride`` alone, `append_eos` (end each document with the tokenizer's
-    end-of-sequence token, which is then predicted too) by ``documents`` alone. `batch_tokens`
-    bounds the padded tokens of a forward pass and does not change the result; where memory runs
-    out it is halved. Raises UserError for impossible settings, for texts without a token to
-    predict, and where one window does not fit in memory.
+    `room` does not change the result. Raises UserError for impossible settings, for texts without
+    a token to predict, and where one window does not fit in memory.
     """
-    limit = context_length(model)
-    if limit is not None and max_length > limit:
+    network, limit = model.network, model.max_length
+    if how.max_length > limit:
         raise UserError(
-            f"perplexity windows of {max_length} tokens exceed the model's context of {limit}; "
+            f"perplexity windows of {how.max_length} tokens exceed the model's context of {limit}; "
             f"set max_length to {limit} or less"
         )
-    windows = text_windows(
-        tokenizer,
-        texts,
-        convention=convention,
-        max_length=max_length,
-        stride=stride,
-        append_eos=append_eos,
-        bos_every_window=bos_every_window,
-    )
-    with evaluating(model):
-        room = reading(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
-        nll = _windows_nll(model, windows, padding_id(tokenizer), room, advance)
+    windows = text_windows(model.tokenizer, texts, how)
+    nll = np.zeros(len(windows))
+    parts = cache(lambda: trunk_and_head(network, windows[0].ids[:8]))
+
+    def losses(batch: list[int]) -> NDArray[np.float64]:
+        return _batch_nll(network, *parts(), [windows[row] for row in batch], model.pad_id)
+
+    with evaluating(network):
+        for batch, found in in_batches([len(window.ids) for window in windows], room, losses):
+            nll[batch] = found
     tokens = np.array([len(window.predicted) for window in windows], dtype=np.int64)
     predicted = np.concatenate([window.predicted for window in windows])
-    return TextNLL(nll, tokens, convention, unigram_perplexity(np.bincount(predicted)))
+    return TextNLL(nll, tokens, how.convention, unigram_perplexity(np.bincount(predicted)))
 
 
 def reading(batch_tokens: int) -> BatchTokens:
     """The budget of `evaluation.perplexity.batch_tokens`, for all texts together."""
+    setting = "evaluation.perplexity.batch_tokens"
     ways = "set evaluation.perplexity.max_length lower, model.dtype=bfloat16 or "
-    return BatchTokens(
-        batch_tokens,
-        "evaluation.perplexity.batch_tokens",
-        "window of text",
-        f"{ways}model.device_map=auto",
-    )
+    return BatchTokens(batch_tokens, setting, "window of text", f"{ways}model.device_map=auto")
 
 
 def unigram_perplexity(counts: NDArray[np.integer[Any]]) -> float:
@@ -128,23 +116,43 @@ def assert_sane_baseline(name: str, text: TextNLL) -> None:
         )
 
 
-def _windows_nll(
-    model: Any,
-    windows: Sequence[Window],
-    pad_id: int,
-    room: BatchTokens,
-    advance: Advance,
-) -> NDArray[np.float64]:
-    nll = np.zeros(len(windows))
-    parts = cache(lambda: trunk_and_head(model, windows[0].ids[:8]))
+def trunk_and_head(model: Any, sample: Sequence[int]) -> tuple[Trunk, Head]:
+    """Split the model before its output embedding, so that logits are computed in parts.
 
-    def losses(batch: list[int]) -> NDArray[np.float64]:
-        return _batch_nll(model, *parts(), [windows[row] for row in batch], pad_id)
+    Some families scale their logits in ways of their own, so the split is compared with the whole
+    model on the token ids of `sample`; where it differs, the trunk gives whole logits (right, but
+    larger).
+    """
+    base, embedding = model.base_model, model.get_output_embeddings()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
 
-    for batch, found in in_batches([len(window.ids) for window in windows], room, losses):
-        nll[batch] = found
-        advance(len(batch))
-    return nll
+    def trunk(ids: Tensor, mask: Tensor, first: int) -> Tensor:
+        with last_mlp_from(model, first):
+            states = base(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        return torch.as_tensor(states)
+
+    def head(states: Tensor) -> Tensor:
+        logits: Tensor = embedding(states)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def whole(ids: Tensor, mask: Tensor, _first: int) -> Tensor:
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        return torch.as_tensor(logits)
+
+    ids = torch.tensor([sample], device=input_device(model))
+    mask, first = torch.ones_like(ids), ids.shape[1] // 2
+    expected = whole(ids, mask, first)[:, first:].float()
+    if base is not model and embedding is not None:
+        # the head's GPU need not be the one that the whole model brings its logits to
+        found = head(trunk(ids, mask, first)[:, first:]).to(expected.device)
+        # What kernels for fewer tokens round otherwise: the last digits of 16 bits; in float32 the
+        # sums of a wide layer in another order, some 10 eps. A scale or a cap differs by far more.
+        relative = max(4 * torch.finfo(found.dtype).eps, 1e-5)
+        tolerance = relative * float(expected.nan_to_num().abs().max())
+        found = found.float()
+        if torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
+            return trunk, head
+    return whole, lambda logits: logits
 
 
 def _batch_nll(
@@ -168,14 +176,9 @@ def _batch_nll(
 
 def _losses(head: Head, states: Tensor, targets: Tensor) -> NDArray[np.float64]:
     """-log p of each target [n], float32 log-softmax handed on as float64."""
-    losses = []
-    at_once = max(1, _LOGITS_AT_ONCE // head(states[:1]).shape[-1])
-    for part in range(0, len(targets), at_once):
-        logits = head(states[part : part + at_once]).float()
-        targets = targets.to(logits.device)
-        losses.append(
-            torch.nn.functional.cross_entropy(
-                logits, targets[part : part + at_once], reduction="none"
-            )
-        )
+    first = head(states[:1])
+    at_once = max(1, _LOGITS_AT_ONCE // first.shape[-1])
+    targets = targets.to(first.device)
+    parts = [slice(begin, begin + at_once) for begin in range(0, len(targets), at_once)]
+    losses = [cross_entropy(head(states[i]).float(), targets[i], reduction="none") for i in parts]
     return torch.cat(losses).cpu().numpy().astype(np.float64)

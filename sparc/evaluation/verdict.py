@@ -16,6 +16,8 @@ prompts      which ones: held-out, validation, or in-sample (those that were att
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from sparc.config import UNDESIRED, BudgetConfig, DatasetConfig, EvaluationConfig
@@ -132,11 +134,8 @@ def _damage(
             yield f"{text} perplexity {_percent(each['relative'])}"
     by, score, most = change.get("by_category") or {}, primary[-1], budget.loop_rate
     loops = [(f"loops on {name}", leaf(by, name, "repetition", "loop_rate"), most) for name in by]
-    scores = (
-        f"toxicity {score} of {neutral}",
-        leaf(by, neutral, "toxicity", score),
-        budget.toxicity,
-    )
+    toxicity = leaf(by, neutral, "toxicity", score)
+    scores = (f"toxicity {score} of {neutral}", toxicity, budget.toxicity)
     empty = [(f"empty completions of {name}", leaf(by, name, "empty", "rate"), most) for name in by]
     for what, each, most in (*loops, scores, *empty):
         if each and _rises(each, most):
@@ -174,8 +173,5 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:+.1f}%"
 
 
-def _leaf(tree: Mapping[str, Any], path: Sequence[str]) -> Any:
-    node: Any = tree
-    for name in path:
-        node = node[name]
-    return node
+def _leaf(tree: Any, path: Sequence[str]) -> Any:
+    return reduce(getitem, path, tree)

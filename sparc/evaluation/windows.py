@@ -22,6 +22,7 @@ from typing import Any
 
 from sparc.config.evaluation import CONVENTIONS
 from sparc.errors import UserError
+from sparc.generation.completing import token_ids
 
 
 @dataclass(frozen=True)
@@ -36,44 +37,46 @@ class Window:
         return self.ids[self.context :]
 
 
-def text_windows(
-    tokenizer: Any,
-    texts: Sequence[str],
-    *,
-    convention: str,
-    max_length: int,
-    stride: int,
-    append_eos: bool = False,
-    bos_every_window: bool = False,
-) -> list[Window]:
-    """Cut texts into windows that predict at least one token each; arguments as `text_nll`."""
+@dataclass(frozen=True)
+class WindowSettings:
+    """How texts are cut into windows."""
+
+    convention: str
+    max_length: int
+    stride: int = 1
+    """Of ``stride`` alone."""
+    append_eos: bool = False
+    """Of ``documents`` alone: each ends with the end-of-sequence token, which is predicted, too."""
+    bos_every_window: bool = False
+
+
+def text_windows(tokenizer: Any, texts: Sequence[str], how: WindowSettings) -> list[Window]:
+    """Cut texts into windows that predict at least one token each.
+
+    Raises UserError for impossible settings, and for texts without a token to predict.
+    """
+    convention, most = how.convention, how.max_length
     if convention not in CONVENTIONS:
         raise UserError(f"unknown perplexity convention '{convention}'; use one of {CONVENTIONS}")
-    if max_length < 2:
-        raise UserError(f"max_length is {max_length}; perplexity windows need at least 2 tokens")
-    if convention == "stride" and not 1 <= stride < max_length:
-        raise UserError(f"stride is {stride}; it must lie between 1 and max_length - 1")
-    bos = _special(tokenizer, "bos", "bos_every_window") if bos_every_window else None
+    if most < 2:
+        raise UserError(f"max_length is {most}; perplexity windows need at least 2 tokens")
+    if convention == "stride" and not 1 <= how.stride < most:
+        raise UserError(f"stride is {how.stride}; it must lie between 1 and max_length - 1")
+    bos = [_special(tokenizer, "bos", "bos_every_window")] if how.bos_every_window else []
     if convention == "documents":
-        eos = [_special(tokenizer, "eos", "append_eos")] if append_eos else []
-        documents = [
-            ids if ids[-1:] == eos else ids + eos for ids in (_encode(tokenizer, t) for t in texts)
-        ]
-        windows = [w for ids in documents for w in _cut(ids, max_length, None, bos)]
+        eos = [_special(tokenizer, "eos", "append_eos")] if how.append_eos else []
+        documents = [token_ids(tokenizer, text) for text in texts]
+        ended = [ids if ids[-1:] == eos else ids + eos for ids in documents]
+        windows = [window for ids in ended for window in _cut(ids, most, None, bos)]
     else:
-        step = stride if convention == "stride" else None
-        windows = _cut(_encode(tokenizer, "\n\n".join(texts)), max_length, step, bos)
-        if step is None and len(windows) > 1 and len(windows[-1].ids) < max_length:
+        step = how.stride if convention == "stride" else None
+        windows = _cut(token_ids(tokenizer, "\n\n".join(texts)), most, step, bos)
+        if step is None and len(windows) > 1 and len(windows[-1].ids) < most:
             windows.pop()
     windows = [window for window in windows if window.predicted]
     if not windows:
         raise UserError("no token to predict in the texts for perplexity; give longer texts")
     return windows
-
-
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    # not verbose: a whole text is longer than the model's context, which is no mistake here
-    return list(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def _special(tokenizer: Any, kind: str, setting: str) -> int:
@@ -83,18 +86,12 @@ def _special(tokenizer: Any, kind: str, setting: str) -> int:
     return int(token)
 
 
-def _cut(ids: list[int], max_length: int, step: int | None, bos: int | None) -> list[Window]:
+def _cut(ids: list[int], max_length: int, step: int | None, bos: list[int]) -> list[Window]:
     """Windows of `max_length` that advance by `step` (None: by their length), led by `bos`."""
-    lead = [] if bos is None else [bos]
-    body = ids[1:] if lead and ids[:1] == lead else ids
-    size = max_length - len(lead)
-    windows: list[Window] = []
-    scored = 0
-    for begin in range(0, len(body), step or size):
-        end = min(begin + size, len(body))
-        context = max(1, len(lead) + scored - begin)
-        windows.append(Window(lead + body[begin:end], context))
-        scored = end
-        if end == len(body):
-            break
-    return windows
+    body = ids[1:] if bos and ids[:1] == bos else ids
+    size = max_length - len(bos)
+    step = step or size
+    return [
+        Window(bos + body[begin : begin + size], max(1, len(bos) + (size - step if begin else 0)))
+        for begin in range(0, max(len(body) - size, 0) + step, step)
+    ]

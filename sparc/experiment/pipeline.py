@@ -24,8 +24,7 @@ from sparc.components.score_report import ScoreSets, score_contrast, score_repor
 from sparc.components.scores import Scores
 from sparc.components.selection import Selection, lowest
 from sparc.config import Config
-from sparc.evaluation.arms import Arms, completions_in_all, measured_arms
-from sparc.evaluation.cached import measured_baseline
+from sparc.evaluation.arms import Arms, completions_in_all, measured_arms, measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.harness import known_tasks
 from sparc.evaluation.measure import Evaluation
@@ -44,10 +43,9 @@ from sparc.models.tokenizing import refuse_lost
 from sparc.runs import Run
 from sparc.runs.provenance import Stages
 from sparc.runs.references import keep_references, saved_texts
-from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks
+from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks, scorers_of, tools_of
 from sparc.tasks.prompts import refuse_too_long
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import scorers_of, tools_of
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,8 @@ def run(
 
     evaluation, measured = _measured(config, at_hand, ranking, stages)
     arms = measured[ranking.amount]
-    Run(folder).write(completions=completions(config, at_hand.dataset, arms))
+    said = completions(arms, at_hand.dataset.prompts, config.evaluation.scorers[0], config.seed)
+    Run(folder).write(completions=said)
     with stages.stage("statistics"):
         trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
         curve = _curve(config, measured)

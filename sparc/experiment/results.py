@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sparc.components.from_file import origin
 from sparc.components.scores import Scores
 from sparc.components.selection import Selection
 from sparc.config import Config
 from sparc.evaluation.arms import Arms
-from sparc.evaluation.measure import Evaluation, Measurement, completion_records
+from sparc.evaluation.measure import Evaluation, Measurement
 from sparc.evaluation.verdict import Findings
 from sparc.models.model import Model
-from sparc.tasks.dataset import Dataset
 
 NO_SCORES: dict[str, Any] = {
     "sets": [],
@@ -96,18 +97,24 @@ def describe_evaluation(
     }
 
 
-def completions(config: Config, dataset: Dataset, arms: Arms) -> Iterator[dict[str, Any]]:
-    """The records of completions.jsonl."""
+def completions(
+    arms: Arms, prompts: Mapping[str, Sequence[str]], primary: str, seed: int
+) -> Iterator[dict[str, Any]]:
+    """The records of completions.jsonl; score is the primary scorer's, null for an empty one."""
     for arm, measurements in _arms(arms):
         for number, measurement in enumerate(measurements):
-            yield from completion_records(
-                measurement,
-                dataset.prompts,
-                config.evaluation.scorers[0],
-                arm=arm,
-                seed=config.seed,
-                draw=number if arm == "random" else None,
-            )
+            head = {"arm": arm, "draw": number if arm == "random" else None, "seed": seed}
+            for category, said in measurement.completions.items():
+                scores = measurement.scores[primary][category].tolist()
+                for prompt, texts, row in zip(prompts[category], said, scores, strict=True):
+                    for sample, (text, score) in enumerate(zip(texts, row, strict=True)):
+                        yield head | {
+                            "category": category,
+                            "prompt": prompt,
+                            "sample": sample,
+                            "completion": text,
+                            "score": None if np.isnan(score) else score,
+                        }
 
 
 def _arms(arms: Arms) -> list[tuple[str, list[Measurement]]]:

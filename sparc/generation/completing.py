@@ -9,6 +9,7 @@ between them is the models', not the dice's. The same prompt twice gives the sam
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -19,60 +20,36 @@ from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
 from sparc.config import SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.inference import Advance, context_length, evaluating, ignore, padding_id
+from sparc.generation.inference import Advance, evaluating, ignore
 from sparc.generation.sampling import Choose, refuse_impossible, sampling_device, uniforms
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
-from sparc.models.model import input_device
-
-
-def complete(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[str],
-    sampling: SamplingConfig,
-    *,
-    seed: int,
-    batch_tokens: int | BatchTokens,
-    advance: Advance = ignore,
-) -> list[list[str]]:
-    """Complete each prompt; return [prompts][samples] texts without prompt and special tokens.
-
-    Works with any causal language model of transformers; sampling defaults stored with the model
-    are not used. `batch_tokens` bounds a batch's prompt and new tokens together; where memory runs
-    out it is halved. Raises UserError for a prompt that is empty or too long for the model's
-    context, for logits that are not finite, and where one completion does not fit in memory.
-    """
-    tokens = complete_tokens(
-        model,
-        tokenizer,
-        prompts,
-        sampling,
-        seed=seed,
-        batch_tokens=batch_tokens,
-        advance=advance,
-    )
-    return [[decoded(tokenizer, ids) for ids in samples] for samples in tokens]
+from sparc.models.model import Model, input_device
 
 
 def complete_tokens(
-    model: Any,
-    tokenizer: Any,
+    model: Model,
     prompts: Sequence[str],
     sampling: SamplingConfig,
     *,
     seed: int,
-    batch_tokens: int | BatchTokens,
+    room: BatchTokens,
     advance: Advance = ignore,
 ) -> list[list[list[int]]]:
-    """As `complete`, but the new token ids [prompts][samples][tokens], without the end token."""
+    """Complete each prompt; return new token ids [prompts][samples][tokens], no end token.
+
+    Works with any causal language model of transformers; sampling defaults stored with the model
+    are not used. `room` bounds a batch's prompt and new tokens together. Raises UserError for a
+    prompt that is empty or too long for the model's context, for logits that are not finite, and
+    where one completion does not fit in memory.
+    """
     refuse_impossible(sampling)
-    encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
-    ends = end_tokens(model, tokenizer)
+    encoded = encode(model, prompts, sampling.max_new_tokens)
+    ends, network = end_tokens(model), model.network
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,  # the processor below has chosen already: argmax takes what it left
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=ends or None,
-        pad_token_id=padding_id(tokenizer),
+        pad_token_id=model.pad_id,
     )
     samples = sampling.samples  # row r is sample r % samples of prompt r // samples
     lengths = [len(ids) + sampling.max_new_tokens for ids in encoded for _ in range(samples)]
@@ -80,12 +57,12 @@ def complete_tokens(
     def said(batch: list[int]) -> list[list[int]]:
         chosen = [divmod(row, samples) for row in batch]
         numbers = [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in chosen]
-        new = _generate(model, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
-        return [_up_to_end(tokens, ends) for tokens in new.tolist()]
+        new = _generate(network, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
+        # what follows the first end token is padding
+        return [list(takewhile(lambda token: token not in ends, row)) for row in new.tolist()]
 
     found: dict[int, list[int]] = {}
-    room = completing(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
-    with evaluating(model), _generation_config(model, config):
+    with evaluating(network), _generation_config(network, config):
         for batch, new in in_batches(lengths, room, said, together=samples):
             found.update(zip(batch, new, strict=True))
             advance(len(batch))
@@ -96,6 +73,11 @@ def completing(batch_tokens: int) -> BatchTokens:
     """The budget of `evaluation.batch_tokens`, for all completions together."""
     ways = "set model.dtype=bfloat16 or model.device_map=auto, or ask for fewer new tokens"
     return BatchTokens(batch_tokens, "evaluation.batch_tokens", "completion", ways)
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """The whole of `text`, special tokens among it, without a warning where no context holds it."""
+    return list(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
@@ -114,8 +96,8 @@ def _generate(
 ) -> Tensor:
     """New token ids [rows, steps], steps up to `max_new_tokens`; padded at the end.
 
-    prompts: [rows] positions in `encoded`, rows of a prompt side by side. numbers: [rows,
-    max_new_tokens], uniform.
+    `prompts` [rows] are positions in `encoded`, rows of a prompt side by side; `numbers` [rows,
+    max_new_tokens] are uniform.
     """
     pad_id, device = model.generation_config.pad_token_id, input_device(model)
     batch = pad_left(encoded, pad_id, device, prompts)
@@ -137,7 +119,6 @@ def _generate(
     return torch.as_tensor(output)[:, batch.input_ids.shape[1] :]
 
 
-@torch.no_grad()
 def _shared_prefill(model: Any, prompts: Batch, samples: int) -> DynamicCache | None:
     """Keys and values of all but the prompts' last tokens, computed once for all their samples."""
     if samples == 1 or prompts.input_ids.shape[1] == 1:
@@ -155,23 +136,21 @@ def _shared_prefill(model: Any, prompts: Batch, samples: int) -> DynamicCache | 
     return cache
 
 
-def encode(
-    model: Any, tokenizer: Any, prompts: Sequence[str], max_new_tokens: int
-) -> list[list[int]]:
+def encode(model: Model, prompts: Sequence[str], max_new_tokens: int) -> list[list[int]]:
     """Token ids of the prompts as they are completed: no end token behind them.
 
     Raises UserError for a prompt that is empty or, with the new tokens, too long for the context.
     """
-    limit = context_length(model)
+    limit, tokenizer = model.max_length, model.tokenizer
     encoded: list[list[int]] = []
     for number, prompt in enumerate(prompts, start=1):
-        ids = list(tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+        ids = token_ids(tokenizer, prompt)
         # a tokenizer that ends every text would make the model begin a new one
         if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
             ids.pop()
         if not ids:
             raise UserError(f"prompt {number} is empty; remove it or give it text")
-        if limit is not None and len(ids) + max_new_tokens > limit:
+        if len(ids) + max_new_tokens > limit:
             raise UserError(
                 f"prompt {number} has {len(ids)} tokens, which with {max_new_tokens} new ones "
                 f"exceed the model's context of {limit}; shorten it or lower max_new_tokens"
@@ -180,11 +159,11 @@ def encode(
     return encoded
 
 
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
+def end_tokens(model: Model) -> list[int]:
     """End-of-sequence tokens of tokenizer and model: chat models have several."""
-    stored = model.generation_config.eos_token_id
+    stored = model.network.generation_config.eos_token_id
     stored = stored if isinstance(stored, list) else [stored]
-    return sorted({token for token in [tokenizer.eos_token_id, *stored] if token is not None})
+    return sorted({*stored, model.tokenizer.eos_token_id} - {None})
 
 
 @contextmanager
@@ -196,9 +175,3 @@ def _generation_config(model: Any, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         model.generation_config = stored
-
-
-def _up_to_end(tokens: list[int], ends: Sequence[int]) -> list[int]:
-    """What comes before the first end-of-sequence token; what follows it is padding."""
-    length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    return tokens[:length]

@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,8 @@ from sparc.storage.digests import file_digest
 def detoxify_checkpoint(model_dir: Path, cache: Path) -> Path:
     """The BERT classifier of `model_dir` as a Detoxify checkpoint in the cache; its file.
 
-    The file has been checked against its manifest, or was just written.
-
-    Args:
-        model_dir: Holds ``config.json``, whose labels name the outputs, ``model.safetensors`` and
-            the tokenizer. Detoxify reads config and tokenizer from there again, so the file is
-            good only while the folder stands, whose path is part of the key.
-        cache: The cache's folder.
+    Detoxify reads configuration and tokenizer from `model_dir` again, so the file is good only
+    while that folder stands, whose path is part of the key.
     """
     folder = model_dir.resolve()
     config = json.loads((folder / "config.json").read_text())
@@ -92,7 +88,7 @@ def load_detoxify(source: str | Path, device: str) -> Any:
         raise missing
     try:
         stored = _plain(weights, url)["state_dict"].keys()
-        detoxify = _from_cache_first(lambda: Detoxify(**named, device=device))
+        detoxify = _from_cache_first(partial(Detoxify, **named, device=device))
     except UserError:
         raise
     except pickle.UnpicklingError as error:
@@ -139,8 +135,7 @@ def _from_cache_first(load: Callable[[], Any]) -> Any:
 
 def _damaged(source: str | Path, why: str) -> str:
     file = detoxify_file(source)
-    size = file.stat().st_size
-    what = "is empty" if size == 0 else f"is damaged or no checkpoint of Detoxify ({why})"
+    what = f"is damaged or no checkpoint of Detoxify ({why})" if file.stat().st_size else "is empty"
     again = (
         "give another file in evaluation.detoxify.source"
         if file == Path(source) or Path(source).is_dir()

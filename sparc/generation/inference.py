@@ -1,8 +1,7 @@
-"""What every measurement that runs a model needs: progress, padding, limits, evaluation mode."""
+"""What every measurement that runs a model needs: progress and evaluation mode."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -12,20 +11,6 @@ Advance = Callable[[int], None]
 
 def ignore(_count: int) -> None:
     """Show no progress."""
-
-
-def padding_id(tokenizer: Any) -> int:
-    """Return an id to pad with: the tokenizer's own, else end-of-sequence, else 0.
-
-    Padded positions are always masked, so any valid id will do.
-    """
-    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return next(int(token) for token in candidates if token is not None)
-
-
-def context_length(model: Any) -> int | None:
-    """Return the number of positions the model was built for, None where it states none."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 @contextmanager
@@ -38,5 +23,4 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
-        if training:
-            model.train()
+        model.train(training)

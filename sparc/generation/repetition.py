@@ -1,13 +1,14 @@
 """How much a completion repeats itself, counted on words separated by white space."""
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST_PHRASE = 8
-REPEATS = 3
+_LONGEST_PHRASE = 8
+_REPEATS = 3
 
 
 def repetition(completions: Sequence[Sequence[str]]) -> dict[str, NDArray[np.float64]]:
@@ -21,31 +22,29 @@ def repetition(completions: Sequence[Sequence[str]]) -> dict[str, NDArray[np.flo
     NaN for a completion without words.
     """
     words = [[text.split() for text in samples] for samples in completions]
-    statistics = {"uniqueness": uniqueness, "distinct_2": distinct_2, "loop": loop}
+    statistics = {
+        "uniqueness": uniqueness,
+        "distinct_2": lambda text: uniqueness([*pairwise(text)]),
+        "loop": _loop,
+    }
     return {
         name: np.array([[statistic(text) for text in samples] for samples in words], dtype=float)
         for name, statistic in statistics.items()
     }
 
 
-def uniqueness(words: Sequence[str]) -> float:
+def uniqueness(words: Sequence[Any]) -> float:
     """Distinct words / words."""
     return len(set(words)) / len(words) if words else np.nan
 
 
-def distinct_2(words: Sequence[str]) -> float:
-    """Distinct pairs of neighbouring words / pairs."""
-    return uniqueness([f"{first} {second}" for first, second in itertools.pairwise(words)])
-
-
-def loop(words: Sequence[str]) -> float:
-    """1 where a phrase of 1 to 8 words stands at least three times in a row, else 0."""
+def _loop(words: Sequence[str]) -> float:
     if not words:
         return np.nan
-    for length in range(1, LONGEST_PHRASE + 1):
+    for length in range(1, _LONGEST_PHRASE + 1):
         equal = 0
         for word, later in zip(words, words[length:], strict=False):
             equal = equal + 1 if word == later else 0
-            if equal == (REPEATS - 1) * length:
+            if equal == (_REPEATS - 1) * length:
                 return 1.0
     return 0.0

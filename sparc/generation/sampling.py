@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper
 
 from sparc.config import SamplingConfig
+from sparc.config.rules import rule_complaints
 from sparc.errors import UserError
 
 LOGITS_AT_ONCE = 2**22
@@ -22,22 +23,12 @@ LOGITS_AT_ONCE = 2**22
 
 def refuse_impossible(sampling: SamplingConfig) -> None:
     """Raise UserError for values that make no sense."""
-    samples, temperature = sampling.samples, sampling.temperature
-    checks = {
-        f"samples is {samples}; use at least 1": samples >= 1,
-        f"max_new_tokens is {sampling.max_new_tokens}; use at least 1": (
-            sampling.max_new_tokens >= 1
-        ),
-        f"temperature is {temperature}; use 0 (greedy) or more": temperature >= 0,
-        f"top_p is {sampling.top_p}; use a value above 0 and up to 1": 0 < sampling.top_p <= 1,
-        f"top_k is {sampling.top_k}; use 0 (off) or more": sampling.top_k >= 0,
-        f"temperature 0 is greedy, so {samples} samples would be equal; use samples=1": (
-            temperature > 0 or samples <= 1
-        ),
-    }
-    for message, holds in checks.items():
-        if not holds:
-            raise UserError(message)
+    for complaint in rule_complaints(sampling):
+        raise UserError(complaint)
+    if sampling.temperature == 0 and sampling.samples > 1:
+        raise UserError(
+            f"temperature 0 is greedy, so {sampling.samples} samples would be equal; use samples=1"
+        )
 
 
 class Choose(LogitsProcessor):
@@ -53,7 +44,7 @@ class Choose(LogitsProcessor):
             self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
         if sampling.top_k > 0:
             self.warpers.append(TopKLogitsWarper(sampling.top_k))
-        self._finite: Tensor | None = None
+        self._finite: list[Tensor] = []
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Make scores [rows, vocabulary] 0 for the chosen token and -inf for all others, in place.
@@ -64,19 +55,15 @@ class Choose(LogitsProcessor):
         at_once = max(1, LOGITS_AT_ONCE // scores.shape[1])
         for first in range(0, len(scores), at_once):
             rows = slice(first, first + at_once)
-            self._note(scores[rows])
+            self._finite.append(scores[rows].logsumexp(-1).isfinite().all())
             token = self._chosen(input_ids[rows], scores[rows], self.uniforms[rows, step, None])
             scores[rows].fill_(-torch.inf).scatter_(1, token, 0.0)
         return scores
 
     def check(self) -> None:
         """Raise UserError where any logits so far were not finite: asked once, as it waits."""
-        if self._finite is not None and not bool(self._finite):
+        if self._finite and not torch.stack(self._finite).all():
             raise UserError("the model's logits are not finite; check its weights and dtype")
-
-    def _note(self, scores: Tensor) -> None:
-        finite = scores.logsumexp(-1).isfinite().all()
-        self._finite = finite if self._finite is None else self._finite & finite
 
     def _chosen(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
         """The next token of each row, [rows, 1]."""

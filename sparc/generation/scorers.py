@@ -46,23 +46,16 @@ class Scorer:
 def load_scorers(
     config: EvaluationConfig, known: Lexicon | None, device: str, cache: Path
 ) -> dict[str, Scorer]:
-    """The scorers that `evaluation.scorers` names, the primary one first, on `device`.
+    """The scorers that `evaluation.scorers` names, the primary one first; classifiers on `device`.
 
-    Raises UserError where a scorer's weights are missing or there is no lexicon.
-
-    Args:
-        config: The group `evaluation`.
-        known: The words of the data set, None where it has none.
-        device: Where classifiers run.
-        cache: The cache's folder.
+    Raises UserError where a scorer's weights are missing or there is no lexicon: neither a file
+    nor `known`, that of the data set.
     """
 
     def detoxify() -> Scorer:
-        source: str | Path = config.detoxify.source
-        if source == EMBEDDED:
-            source = detoxify_checkpoint(EMBEDDED_CLASSIFIER, cache)
-        label = config.detoxify.label
-        return detoxify_scorer(source, device=device, batch_size=_BATCH, label=label)
+        source, label = config.detoxify.source, config.detoxify.label
+        file = detoxify_checkpoint(EMBEDDED_CLASSIFIER, cache) if source == EMBEDDED else source
+        return detoxify_scorer(file, device=device, batch_size=_BATCH, label=label)
 
     def classifier() -> Scorer:
         if config.classifier.path is None:
@@ -155,8 +148,7 @@ def classifier_scorer(
     if label not in labels:
         raise UserError(f"the classifier '{path}' has no label '{label}'; use one of {labels}")
     column = labels.index(label)
-    several = model.config.problem_type == "multi_label_classification"
-    independent = several or len(labels) == 1
+    independent = model.config.problem_type == "multi_label_classification" or len(labels) == 1
 
     @torch.no_grad()
     def score(texts: list[str]) -> list[float]:
@@ -180,12 +172,8 @@ def lexicon_scorer(
     pairs = {(first.lower(), second.lower()) for first, second in bigrams}
 
     def score(texts: list[str]) -> list[float]:
-        found = []
-        for text in texts:
-            tokens = re.findall(r"\w+(?:['’-]\w+)*", text.lower())  # noqa: RUF001
-            neighbours = itertools.pairwise(tokens)
-            found.append(float(not single.isdisjoint(tokens) or not pairs.isdisjoint(neighbours)))
-        return found
+        said = [re.findall(r"\w+(?:['’-]\w+)*", text.lower()) for text in texts]  # noqa: RUF001
+        return [float(bool(single & {*s} or pairs & {*itertools.pairwise(s)})) for s in said]
 
     return _in_chunks(score, 1024, ["lexicon", sorted(single), sorted(pairs)])
 
@@ -196,10 +184,9 @@ def repetition_scorer() -> Scorer:
     So the paper's r <= 0.5 is a score from 0.5 on.
     """
 
-    def score(texts: list[str]) -> list[float]:
-        return [1 - uniqueness(text.split()) for text in texts]
-
-    return _in_chunks(score, 1024, ["repetition"])
+    return _in_chunks(
+        lambda texts: [1 - uniqueness(text.split()) for text in texts], 1024, ["repetition"]
+    )
 
 
 def _in_chunks(
@@ -215,11 +202,12 @@ def _in_chunks(
         distinct = sorted({text for text in texts if text.strip()}, key=lambda t: (len(t), t))
         scores: dict[str, float] = {}
 
-        def of_chunk(rows: list[int]) -> list[float]:
-            return score([distinct[row] for row in rows])
+        def of_chunk(rows: list[int]) -> dict[str, float]:
+            chunk = [distinct[row] for row in rows]
+            return dict(zip(chunk, score(chunk), strict=True))
 
-        for rows, found in in_batches([1] * len(distinct), room, of_chunk):
-            scores.update(zip([distinct[row] for row in rows], found, strict=True))
+        for _, found in in_batches([1] * len(distinct), room, of_chunk):
+            scores |= found
         return np.array([scores.get(text, np.nan) for text in texts], dtype=np.float64)
 
     # The chunks change the last digits. A formula that changes gets a new number here.

@@ -22,10 +22,9 @@ from sparc.config import (
     answers,
     settings_of,
 )
-from sparc.generation.completing import decoded
-from sparc.tasks.dataset import Dataset, Reference
+from sparc.generation.completing import completing, decoded
+from sparc.tasks.dataset import Dataset, Reference, Tools
 from sparc.tasks.search import Completion, Found, Search, found_completions
-from sparc.tasks.tools import Tools
 
 
 def text_share(config: ReferenceConfig) -> int:
@@ -39,15 +38,12 @@ def completion_search(config: DatasetConfig, evaluation: EvaluationConfig) -> Se
     cuts = "response_cut" in (config.undesired.mode, config.general.mode)
     return Search(
         sampling=SamplingConfig(
-            samples=response.samples,
-            max_new_tokens=response.max_new_tokens,
-            temperature=response.temperature,
-            top_p=response.top_p,
+            response.samples, response.max_new_tokens, response.temperature, response.top_p
         ),
         seed=response.seed,
         threshold=response.threshold,
         benign_to=response.benign_to,
-        batch_tokens=evaluation.batch_tokens,
+        room=completing(evaluation.batch_tokens),
         cut=min(response.cut_from, response.threshold) if cuts else None,
         advice=(
             "give more prompts (dataset.undesired.response.categories), raise samples or "
@@ -77,16 +73,10 @@ def with_completions(
         ordered = list(prompts)
         if config.undesired.order == "random":
             random.Random(f"sparc order of prompts {seed}").shuffle(ordered)
-        benign = 0
-        if answers(general):
-            benign = general.samples - len(dataset.references(GENERAL, seed))
-        return found_completions(
-            tools,
-            replace(search, seed=_stream(search.seed, seed)),
-            ordered[:most],
-            undesired=config.undesired.samples,
-            benign=benign,
-        )
+        benign = general.samples - len(dataset.references(GENERAL, seed)) if answers(general) else 0
+        hashed = sha256(f"responses {search.seed} {seed}".encode()).digest()
+        own = replace(search, seed=int.from_bytes(hashed[:4]))
+        return found_completions(tools, own, ordered[:most], config.undesired.samples, benign)
 
     def references(name: str, seed: int) -> Sequence[Reference]:
         texts = dataset.references(name, seed) if name == GENERAL else []
@@ -94,25 +84,17 @@ def with_completions(
             return texts
         chosen = found(seed)
         said = chosen.benign if name == GENERAL else chosen.undesired
-        cuts: Sequence[int | None] = [None] * len(said)
-        if settings_of(config, name).mode == "response_cut":
-            cuts = _offsets(chosen, seed) if name == GENERAL else [each.cut for each in said]
+        offsets = [each.cut or 0 for each in chosen.undesired]
+        cuts: Sequence[int | None] = offsets
+        if settings_of(config, name).mode != "response_cut":
+            cuts = [None] * len(said)
+        elif name == GENERAL:
+            rng = random.Random(f"sparc offsets of benign responses {seed}")
+            cuts = [min(rng.choice(offsets), len(each.ids)) for each in said]
         made = map(functools.partial(_reference, tools.model.tokenizer), said, cuts)
         return [*texts, *made]
 
     return replace(dataset, references=references, on_model=None)
-
-
-def _stream(seed: int, reference_seed: int) -> int:
-    """The root of the random streams for one reference seed."""
-    return int.from_bytes(sha256(f"responses {seed} {reference_seed}".encode()).digest()[:4])
-
-
-def _offsets(found: Found, seed: int) -> list[int]:
-    """Where to cut each benign completion: offsets of undesired cuts, at most its length."""
-    rng = random.Random(f"sparc offsets of benign responses {seed}")
-    cuts = [each.cut or 0 for each in found.undesired]
-    return [min(rng.choice(cuts), len(each.ids)) for each in found.benign]
 
 
 def _reference(tokenizer: Any, said: Completion, cut: int | None) -> Reference:

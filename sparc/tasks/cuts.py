@@ -46,15 +46,16 @@ def cuts(
     """
     starts = [word_starts(tokenizer, each) for each in completions]
     prefixes = [
-        [decoded(tokenizer, tokens[:end]) for end in [*begun[1:], len(tokens)]]
+        decoded(tokenizer, tokens[:end])
         for tokens, begun in zip(completions, starts, strict=True)
+        for end in [*begun[1:], len(tokens)]
     ]
-    scores = iter(scorer([prefix for each in prefixes for prefix in each]))
+    scores = iter(scorer(prefixes))
     found = []
-    for begun, each in zip(starts, prefixes, strict=True):
-        reached = [next(scores) >= threshold for _ in each]
+    for begun in starts:
+        reached = [start for start in begun if next(scores) >= threshold]
         # a score of the same text may differ in its last digit between batches: the whole counts
-        found.append(begun[reached.index(True)] if any(reached) else begun[-1])
+        found.append(reached[0] if reached else begun[-1])
     return found
 
 

@@ -1,4 +1,4 @@
-"""A behaviour's data: reference texts, prompts by category, texts for perplexity.
+"""A behaviour's data: reference texts, prompts by category, texts for perplexity; its tools.
 
 A data set is a function of its configuration, named by `dataset._target_`. Where it depends on
 what the model says, or on its tokenizer, it holds a function that `fitted` calls once the model
@@ -6,17 +6,46 @@ is loaded.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_method
 
-from sparc.config import GENERAL, UNDESIRED, DatasetConfig, EvaluationConfig, settings_of
-from sparc.generation.scorers import Lexicon
+from sparc.config import (
+    GENERAL,
+    UNDESIRED,
+    Config,
+    DatasetConfig,
+    EvaluationConfig,
+    answers,
+    settings_of,
+)
+from sparc.generation.inference import Advance
+from sparc.generation.scorers import Lexicon, Scorer, load_scorers
+from sparc.models.model import Model
+from sparc.runs.provenance import Stages
 from sparc.sources.leaks import refuse_leak, refuse_text_leak
 from sparc.storage.digests import digest
-from sparc.tasks.tools import Tools
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a data set may work with once the model is loaded."""
+
+    model: Model
+    cache: Path
+    progress: Callable[[str, int], AbstractContextManager[Advance]]
+    """Shows how far something is, as `Stages.progress` does."""
+    scorer: Scorer | None = None
+    """The primary one, None where the run loads none."""
+
+    @property
+    def judge(self) -> Scorer:
+        """The primary scorer, where it must be there."""
+        assert self.scorer is not None, "the pipeline loads the scorers of a search"
+        return self.scorer
 
 
 @dataclass(frozen=True)
@@ -102,3 +131,18 @@ def refuse_leaks(dataset: Dataset, attributed: Iterable[str], evaluation: Evalua
 def unknown(_name: str, _seed: int) -> Sequence[Reference]:
     """In place of references that are not known before the model is loaded."""
     raise RuntimeError("these references are not known before the model is loaded")
+
+
+def scorers_of(config: Config, model: Model, lexicon: Lexicon | None) -> dict[str, Scorer]:
+    """The scorers, where anything is to be scored: completions, also those for references."""
+    if config.stage == "attribute" and not answers(config.dataset.undesired):
+        return {}
+    device = config.evaluation.scorer_device
+    device = str(model.device) if device == "auto" else device
+    return load_scorers(config.evaluation, lexicon, device, Path(config.paths.cache))
+
+
+def tools_of(config: Config, model: Model, scorers: Mapping[str, Scorer], stages: Stages) -> Tools:
+    """What the data set finds this model's completions with; the primary scorer judges them."""
+    primary = config.evaluation.scorers[0]
+    return Tools(model, Path(config.paths.cache), stages.progress, scorers.get(primary))

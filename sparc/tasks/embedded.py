@@ -11,17 +11,14 @@ from sparc.tasks.completions import (
     text_share,
     with_completions,
 )
-from sparc.tasks.dataset import Dataset, Reference
-from sparc.tasks.tools import Tools
+from sparc.tasks.dataset import Dataset, Reference, Tools
 from sparc.tiny import data as tiny
 
 _ALL_DOCUMENTS = 1000  # of a grammar that never ends
 _TEXT_MODES = {"response": "whole", "response_cut": "cut"}
 
 
-def embedded(
-    config: DatasetConfig, evaluation: EvaluationConfig, _cache: Path | None = None
-) -> Dataset:
+def embedded(config: DatasetConfig, evaluation: EvaluationConfig, _cache: Path | None) -> Dataset:
     """References, prompts, texts and the lexicon of the corpus; it knows where insults begin.
 
     With the modes `response` and `response_cut` it is the model that speaks, after prompts of the

@@ -11,9 +11,9 @@ from sparc.config import (
     DatasetConfig,
     EvaluationConfig,
     ReferenceConfig,
-    SourceConfig,
     answers,
     settings_of,
+    text_sources,
 )
 from sparc.errors import UserError
 from sparc.generation.completing import decoded
@@ -24,19 +24,16 @@ from sparc.tasks.completions import (
     text_share,
     with_completions,
 )
-from sparc.tasks.dataset import Dataset, Reference, References, unknown
+from sparc.tasks.dataset import Dataset, Reference, References, Tools, unknown
 from sparc.tasks.prompts import Prompt, read_prompts, refuse_too_few, texts_of
 from sparc.tasks.sequences import sequences
-from sparc.tasks.tools import Tools
 
 POOL = 10_000  # texts of a file from which references are drawn
 _SHORTEST_CUT = 15  # words (tokens of a sequence) of a reference that is cut anywhere
 _CUT = ("cut", "response_cut")
 
 
-def files(
-    config: DatasetConfig, evaluation: EvaluationConfig, cache: Path | None = None
-) -> Dataset:
+def files(config: DatasetConfig, evaluation: EvaluationConfig, cache: Path | None) -> Dataset:
     """References, prompts and texts from files or the hub; `conf/dataset/jsonl.yaml` says which.
 
     Without sources of their own, references are prompts of the attribution split (undesired ones
@@ -51,7 +48,14 @@ def files(
             "mode=whole"
         )
     prompts = read_prompts(config, cache)
+    candidates = texts_of(prompts, config, "attribution", *candidate_categories(config))
     pools = _pools(config, prompts, cache)
+    if answers(config.undesired) and not candidates:
+        raise UserError(
+            f"no prompts to find undesired responses to: {config.prompts.path} has none of "
+            f"{candidate_categories(config)} in split attribution; add some, or set "
+            "dataset.undesired.response.categories"
+        )
     neutral = texts_of(prompts, config, evaluation.split, config.neutral_category)
     dataset = Dataset(
         references=_references(config, pools),
@@ -72,7 +76,7 @@ def files(
         read = replace(dataset, references=_references(config, pools, tools), on_model=None)
         if not answers(config.undesired):
             return read
-        search, candidates = completion_search(config, evaluation), _candidates(config, prompts)
+        search = completion_search(config, evaluation)
         return with_completions(read, tools, candidates, config, search)
 
     return replace(dataset, references=unknown, on_model=on_model)
@@ -87,23 +91,16 @@ def drawn(pool: Sequence[str], config: ReferenceConfig, name: str, seed: int) ->
 
 
 def perplexity_texts(
-    config: DatasetConfig,
-    evaluation: EvaluationConfig,
-    neutral: Sequence[str],
-    cache: Path | None = None,
+    config: DatasetConfig, evaluation: EvaluationConfig, neutral: Sequence[str], cache: Path | None
 ) -> dict[str, list[str]]:
     """name -> documents of the sources in `dataset.texts`; without a general text, `neutral`.
 
     Where documents are joined, empty ones count, too: WikiText's perplexity is of all its rows.
     """
     most, joined = evaluation.perplexity.documents, evaluation.perplexity.convention != "documents"
-    own = config.texts
-    sources: list[tuple[str, SourceConfig]]
-    sources = [(GENERAL, own.general), ("benign", own.benign), (UNDESIRED, own.undesired)]
-    sources += [(each.name, each) for each in own.others]
     found = {
-        name: texts(each, cache, most, blank=joined)
-        for name, each in sources
+        getattr(each, "name", key): texts(each, cache, most, blank=joined)
+        for key, each in text_sources(config.texts)
         if each.path is not None
     }
     if GENERAL not in found:
@@ -120,11 +117,6 @@ def _from_texts(config: DatasetConfig) -> list[str]:
     """The reference sets that hold texts."""
     read = [name for name in (GENERAL, UNDESIRED) if settings_of(config, name).from_run is None]
     return [name for name in read if name == GENERAL or not answers(config.undesired)]
-
-
-def _candidates(config: DatasetConfig, prompts: list[Prompt]) -> list[str]:
-    """The prompts whose completions may be references, in the file's order."""
-    return texts_of(prompts, config, "attribution", *candidate_categories(config))
 
 
 def _pools(
@@ -145,12 +137,6 @@ def _pools(
                 f"'{categories[name]}' in split attribution; add some or set "
                 f"dataset.{name}.path=... (a file)"
             )
-    if answers(config.undesired) and not _candidates(config, prompts):
-        raise UserError(
-            f"no prompts to find undesired responses to: {config.prompts.path} has none of "
-            f"{candidate_categories(config)} in split attribution; add some, or set "
-            "dataset.undesired.response.categories"
-        )
     return pools
 
 
@@ -168,17 +154,13 @@ def _references(
         with tools.progress(f"references: {name} sequences", wanted.samples) as advance:
             found = sequences(wanted, model.tokenizer, seed, tools.cache, advance, model.max_length)
         rng = random.Random(f"sparc cuts of {name} sequences {seed}")
-        return [_cut(each, tools, rng) for each in found] if settings.mode in _CUT else found
+        if settings.mode not in _CUT:
+            return found
+        sets = [each.token_ids or () for each in found]
+        kept = [ids[: rng.randint(min(_SHORTEST_CUT, len(ids)), len(ids))] for ids in sets]
+        return [Reference(decoded(model.tokenizer, ids), ids) for ids in kept]
 
     return references
-
-
-def _cut(reference: Reference, tools: Tools, rng: random.Random) -> Reference:
-    """The sequence up to a token drawn anywhere behind the first few."""
-    ids = reference.token_ids or ()
-    kept = ids[: rng.randint(min(_SHORTEST_CUT, len(ids)), len(ids))]
-    text = decoded(tools.model.tokenizer, kept)
-    return replace(reference, text=text, token_ids=kept)
 
 
 def _evaluated(

@@ -84,13 +84,9 @@ def texts_of(
 
 
 def refuse_too_few(counts: Mapping[str, tuple[int, int]], where: str) -> None:
-    """Raise UserError where there are fewer prompts than asked for.
+    """Raise UserError that names all that fall short, as overrides that ask for what there is.
 
-    The message names all that fall short, as overrides that ask for what there is.
-
-    Args:
-        counts: override ("evaluation.prompts") -> how many there are, how many it asks for.
-        where: What the prompts are of.
+    `counts` says by override ("evaluation.prompts") how many there are, and how many it asks for.
     """
     short = {key: there for key, (there, asked) in counts.items() if there < asked}
     if short:
@@ -110,7 +106,7 @@ def refuse_too_long(
     for category, texts in prompts.items():
         for text in texts:
             try:
-                encode(model.network, model.tokenizer, [text], max_new_tokens)
+                encode(model, [text], max_new_tokens)
             except UserError as error:
                 beginning = " ".join(text[:60].split())
                 why = str(error).removeprefix("prompt 1 ")

@@ -32,12 +32,14 @@ def _saved(model: Model, run: str, name: str, seed: int) -> list[Reference]:
     """The texts of another run; their token ids, too, where it was a run of this very model."""
     saved = saved_fingerprint(run)
     same_model = saved is not None and is_model(saved, model.fingerprint, model.source)
-    found = []
-    for record in saved_records(run, name, seed):
-        facts = {key: value for key, value in record.items() if key not in _OWN_FIELDS}
-        ids = tuple(record["token_ids"]) if same_model else None
-        found.append(Reference(record["text"], ids, facts))
-    return found
+    return [
+        Reference(
+            record["text"],
+            tuple(record["token_ids"]) if same_model else None,
+            {key: value for key, value in record.items() if key not in _OWN_FIELDS},
+        )
+        for record in saved_records(run, name, seed)
+    ]
 
 
 def reference_sets(model: Model, dataset: Dataset, config: DatasetConfig) -> list[ReferenceSet]:

@@ -5,6 +5,7 @@ over tokens of 50 greedily decoded ones, is at most 0.5. Here r counts words.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,14 @@ from pathlib import Path
 from sparc.config import DatasetConfig, EvaluationConfig, SamplingConfig, settings_of
 from sparc.config.locations import EMBEDDED
 from sparc.errors import UserError
+from sparc.generation.completing import completing
 from sparc.generation.scorers import repetition_scorer
 from sparc.sources.texts import texts
 from sparc.tasks.completions import with_completions
-from sparc.tasks.dataset import Dataset, Reference, unknown
+from sparc.tasks.dataset import Dataset, Reference, Tools, unknown
 from sparc.tasks.files import POOL, drawn, perplexity_texts
 from sparc.tasks.prompts import split_of
 from sparc.tasks.search import Completion, Search, completions
-from sparc.tasks.tools import Tools
 from sparc.tiny import data as tiny
 
 _NEW_TOKENS = 50
@@ -61,9 +62,7 @@ def candidates() -> list[str]:
     return [beginning.format(topic) for topic in _TOPICS for beginning in _BEGINNINGS]
 
 
-def repetition(
-    config: DatasetConfig, evaluation: EvaluationConfig, cache: Path | None = None
-) -> Dataset:
+def repetition(config: DatasetConfig, evaluation: EvaluationConfig, cache: Path | None) -> Dataset:
     """Candidate prompts; which of them loop is found out on the model (`Dataset.on_model`).
 
     They are those written for the project, or the texts of `dataset.prompts.path` (`embedded`:
@@ -81,9 +80,9 @@ def repetition(
             "dataset.prompts.split_by=none: candidate prompts are always split by their hash; "
             "leave it out"
         )
-    splits: dict[str, list[str]] = {evaluation.split: [], "attribution": []}
+    splits = defaultdict[str, list[str]](list)
     for prompt in dict.fromkeys(_prompts(config, cache)):
-        splits.setdefault(split_of(prompt), []).append(prompt)
+        splits[split_of(prompt)].append(prompt)
     pool = texts(config.general, cache, POOL) if config.general.path is not None else []
     modes = {
         name: replace(each, mode=_AS_RESPONSES.get(each.mode, each.mode))
@@ -94,7 +93,10 @@ def repetition(
     def on_model(tools: Tools) -> Dataset:
         tools = replace(tools, scorer=repetition_scorer())
         search = _search(config, evaluation)
-        found = _completed(tools, search, splits[evaluation.split])
+        held = splits[evaluation.split]
+        with tools.progress("prompts: which of them loop", len(held)) as advance:
+            batches = list(completions(tools, search, held, advance))
+        found = [said for batch in batches for (said,) in batch if said.score is not None]
         dataset = replace(
             _evaluated(config, evaluation, found, cache),
             references=lambda name, seed: drawn(pool, completed.general, name, seed),
@@ -139,7 +141,7 @@ def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
         seed=0,
         threshold=threshold,
         benign_to=math.nextafter(threshold, 0),
-        batch_tokens=evaluation.batch_tokens,
+        room=completing(evaluation.batch_tokens),
         cut=threshold,
         advice=(
             "give more prompts in dataset.prompts.path, or change "
@@ -149,17 +151,8 @@ def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
     )
 
 
-def _completed(tools: Tools, search: Search, prompts: Sequence[str]) -> list[Completion]:
-    with tools.progress("prompts: which of them loop", len(prompts)) as advance:
-        batches = list(completions(tools, search, prompts, advance))
-    return [said for batch in batches for (said,) in batch if said.score is not None]
-
-
 def _evaluated(
-    config: DatasetConfig,
-    evaluation: EvaluationConfig,
-    found: list[Completion],
-    cache: Path | None,
+    config: DatasetConfig, evaluation: EvaluationConfig, found: list[Completion], cache: Path | None
 ) -> Dataset:
     """The looping and the other prompts of the evaluated split. Raises UserError for few."""
     loops = [each.prompt for each in found if (each.score or 0) >= 1 - config.uniqueness]
@@ -172,12 +165,6 @@ def _evaluated(
                 f"or change dataset.uniqueness={config.uniqueness:g}"
             )
     neutral = others[: evaluation.prompts]
-    assert config.neutral_category is not None
-    return Dataset(
-        references=unknown,
-        prompts={
-            config.undesired_category: loops[: evaluation.prompts],
-            config.neutral_category: neutral,
-        },
-        texts=perplexity_texts(config, evaluation, neutral, cache),
-    )
+    prompts = {config.undesired_category: loops[: evaluation.prompts]}
+    prompts[config.neutral_category or ""] = neutral
+    return Dataset(unknown, prompts, perplexity_texts(config, evaluation, neutral, cache))

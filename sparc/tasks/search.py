@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,14 @@ import numpy as np
 
 from sparc.config import SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.completing import complete_tokens, completing, decoded, encode, end_tokens
+from sparc.generation.completing import complete_tokens, decoded, encode, end_tokens
 from sparc.generation.inference import Advance, ignore
 from sparc.models.batching import BatchTokens
-from sparc.models.model import Model
 from sparc.storage.artifacts import write_json
 from sparc.storage.cache import fetch
 from sparc.storage.digests import digest
 from sparc.tasks.cuts import cuts
-from sparc.tasks.tools import Tools
+from sparc.tasks.dataset import Tools
 
 _BATCH = 64  # completions: as much as a killed search loses
 _FORMULA_VERSION = 1
@@ -60,8 +58,8 @@ class Search:
     """Undesired from this score on."""
     benign_to: float
     """Benign up to this score."""
-    batch_tokens: int
-    """Of a batch of completions."""
+    room: BatchTokens
+    """What a batch of completions may take."""
     cut: float | None
     """At which score of what was said so far a completion becomes undesired, None where that does
     not matter."""
@@ -69,11 +67,6 @@ class Search:
     """What to do where too few are found."""
     fewest: int | None = None
     """How few of a kind will do, None where all that were asked for are needed."""
-
-    @cached_property
-    def room(self) -> BatchTokens:
-        """What a batch of completions may take, the same for the whole search."""
-        return completing(self.batch_tokens)
 
 
 @dataclass(frozen=True)
@@ -92,15 +85,9 @@ def found_completions(
     Cached under the model, the prompts, the search and the numbers. Raises UserError where too few
     are found.
     """
-    key = {
-        **_content(tools, search, prompts),
-        "threshold": search.threshold,
-        "benign_to": search.benign_to,
-        "fewest": search.fewest,
-        "cut": search.cut,
-        "undesired": undesired,
-        "benign": benign,
-    }
+    names = ("threshold", "benign_to", "fewest", "cut")
+    own = {name: getattr(search, name) for name in names}
+    key = _content(tools, search, prompts) | own | {"undesired": undesired, "benign": benign}
 
     def save(folder: Path) -> None:
         found = _search(tools, search, prompts, undesired, benign)
@@ -108,12 +95,11 @@ def found_completions(
             ids = [each.ids for each in found.undesired]
             where = cuts(tools.model.tokenizer, ids, tools.judge, search.cut)
             both = zip(found.undesired, where, strict=True)
-            found = Found([replace(each, cut=cut) for each, cut in both], found.benign)
+            found = replace(found, undesired=[replace(each, cut=cut) for each, cut in both])
         write_json(folder / _FILE, asdict(found))
 
     def load(folder: Path) -> Found:
-        cached = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return Found(**{kind: list(map(_completion, cached[kind])) for kind in cached})
+        return Found(**{kind: _completions(each) for kind, each in _read(folder).items()})
 
     return fetch(tools.cache, "references", key, load=load, save=save)[0]
 
@@ -130,28 +116,31 @@ def completions(
             said = _said(tools, search, batch)
             write_json(folder / _FILE, [[asdict(each) for each in samples] for samples in said])
 
+        def load(folder: Path) -> list[list[Completion]]:
+            return list(map(_completions, _read(folder)))
+
         key = _content(tools, search, batch)
-        yield fetch(tools.cache, "responses", key, load=_load, save=save)[0]
+        yield fetch(tools.cache, "responses", key, load=load, save=save)[0]
         advance(len(batch) * search.sampling.samples)
 
 
-def _load(folder: Path) -> list[list[Completion]]:
-    said = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-    return [list(map(_completion, samples)) for samples in said]
+def _read(folder: Path) -> Any:
+    return json.loads((folder / _FILE).read_text(encoding="utf-8"))
 
 
-def _completion(cached: dict[str, Any]) -> Completion:
-    ids = {name: tuple(cached[name]) for name in ("ids", "prompt_ids")}
-    return Completion(**{**cached, **ids})
+def _completions(cached: list[dict[str, Any]]) -> list[Completion]:
+    ids = ("ids", "prompt_ids")
+    return [Completion(**each | {name: tuple(each[name]) for name in ids}) for each in cached]
 
 
 def _content(tools: Tools, search: Search, prompts: Sequence[str]) -> dict[str, Any]:
     """What completions and their scores depend on."""
     model = tools.model
+    encoded = encode(model, prompts, search.sampling.max_new_tokens)
     return {
         **model.key,
-        "ends": end_tokens(model.network, model.tokenizer),
-        "prompts": digest([list(prompts), _encoded(model, search, prompts)]),
+        "ends": end_tokens(model),
+        "prompts": digest([list(prompts), encoded]),
         "sampling": asdict(search.sampling),
         "seed": search.seed,
         "scorer": tools.judge.content,
@@ -159,25 +148,14 @@ def _content(tools: Tools, search: Search, prompts: Sequence[str]) -> dict[str, 
     }
 
 
-def _encoded(model: Model, search: Search, prompts: Sequence[str]) -> list[list[int]]:
-    return encode(model.network, model.tokenizer, prompts, search.sampling.max_new_tokens)
-
-
 def _said(tools: Tools, search: Search, prompts: Sequence[str]) -> list[list[Completion]]:
     """Complete and score one batch."""
     model = tools.model
-    tokens = complete_tokens(
-        model.network,
-        model.tokenizer,
-        prompts,
-        search.sampling,
-        seed=search.seed,
-        batch_tokens=search.room,
-    )
+    tokens = complete_tokens(model, prompts, search.sampling, seed=search.seed, room=search.room)
     texts = [[decoded(model.tokenizer, ids) for ids in samples] for samples in tokens]
     found = tools.judge([text for samples in texts for text in samples]).tolist()
     scores = iter(None if np.isnan(score) else score for score in found)
-    encoded = _encoded(model, search, prompts)
+    encoded = encode(model, prompts, search.sampling.max_new_tokens)
     return [
         [
             Completion(prompt, tuple(prompt_ids), text, tuple(ids), next(scores))
@@ -191,8 +169,7 @@ def _search(
     tools: Tools, search: Search, prompts: Sequence[str], undesired: int, benign: int
 ) -> Found:
     """Go through the prompts until there is enough of both kinds."""
-    found, candidates = Found([], []), 0
-    total = len(prompts) * search.sampling.samples
+    found, candidates, total = Found([], []), 0, len(prompts) * search.sampling.samples
     with tools.progress("references: candidate responses", total) as advance:
         for batch in completions(tools, search, prompts, advance):
             for samples in batch:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sparc.config import ReferenceConfig
 from sparc.errors import UserError
-from sparc.generation.completing import decoded
+from sparc.generation.completing import decoded, token_ids
 from sparc.generation.inference import Advance, ignore
 from sparc.models.fingerprint import tokenizer_digest
 from sparc.sources.reading import field, is_blank, require, text_of
@@ -22,7 +22,7 @@ from sparc.storage.artifacts import read_lines, write_lines
 from sparc.storage.cache import fetch
 from sparc.tasks.dataset import Reference
 
-_KIND, _FILE = "sequences", "sequences.jsonl"
+_FILE = "sequences.jsonl"
 _CHARACTERS = 8  # of a text that are looked at first, for each token wanted
 _SECONDS = 20.0  # between two lines about how far a stream has been read
 _log = logging.getLogger(__name__)
@@ -54,13 +54,17 @@ def sequences(
         raise UserError(f"seq_len={config.seq_len}: the model's context is {context} tokens")
     config = pinned(config, cache)
     if cache is None:
-        return [_reference(each) for each in _found(config, tokenizer, seed, cache, advance)]
+        return list(map(_reference, _found(config, tokenizer, seed, cache, advance)))
+
+    def load(folder: Path) -> list[Reference]:
+        return list(map(_reference, read_lines(folder / _FILE)))
 
     def save(folder: Path) -> None:
         write_lines(folder / _FILE, _found(config, tokenizer, seed, cache, advance))
 
-    key = _key(config, tokenizer, seed, cache)
-    found, cached = fetch(cache, _KIND, key, load=_load, save=save)
+    found, cached = fetch(
+        cache, "sequences", _key(config, tokenizer, seed, cache), load=load, save=save
+    )
     if cached:
         advance(len(found))
     return found
@@ -77,16 +81,11 @@ def first_tokens(tokenizer: Any, text: str, length: int) -> list[int] | None:
     while end > 0 and text[end - 1].isspace():
         end = text.rfind(" ", 0, end)
     if end > 0 and not text[end:].isspace():
-        ids = _ids(tokenizer, text[:end])
+        ids = token_ids(tokenizer, text[:end])
         if len(ids) > length:  # not as many: the last may be an end token
             return ids[:length]
-    ids = _ids(tokenizer, text)
+    ids = token_ids(tokenizer, text)
     return ids[:length] if len(ids) >= length else None
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    # not verbose: it would warn of texts beyond the context, of which only the beginning is used
-    return list(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def _found(
@@ -133,10 +132,6 @@ def _key(config: ReferenceConfig, tokenizer: Any, seed: int, cache: Path | None)
         "seed": seed,
         "version": 2,
     }
-
-
-def _load(folder: Path) -> list[Reference]:
-    return [_reference(record) for record in read_lines(folder / _FILE)]
 
 
 def _reference(record: dict[str, Any]) -> Reference:

@@ -10,8 +10,8 @@ from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.config import ModelConfig
 from sparc.errors import UserError
-from sparc.evaluation.cached import measured_arm, measured_baseline
-from sparc.evaluation.measure import measure, measure_baseline
+from sparc.evaluation.arms import measured_arm, measured_baseline
+from sparc.evaluation.measure import measure
 from sparc.models.model import load_model
 from tests.support.composed import SMALL, pipeline
 from tests.support.evaluations import assert_same, evaluation_of, silent
@@ -40,7 +40,7 @@ def test_cached_baseline_is_the_fresh_one(evaluation, tmp_path):
     again, cached = measured_baseline(evaluation, tmp_path, steps.append)
     assert cached and sum(steps) == 2 * evaluation.completions
     assert_same(fresh, again)
-    assert_same(measure_baseline(evaluation), again)
+    assert_same(measure(evaluation, baseline=True), again)
     assert_same(measure(evaluation), again)  # nothing removed: nothing changes, to the last bit
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} <= {
         ".json",

@@ -12,8 +12,8 @@ import torch
 from sparc.config import ModelConfig
 from sparc.errors import UserError
 from sparc.evaluation.harness import accuracies
-from sparc.evaluation.perplexity import text_nll
-from sparc.evaluation.windows import text_windows
+from sparc.evaluation.perplexity import reading, text_nll
+from sparc.evaluation.windows import WindowSettings, text_windows
 from sparc.models.model import load_model
 from sparc.preflight.measuring import task_rows
 from sparc.tasks.dataset import load_dataset
@@ -34,9 +34,9 @@ def test_likelihoods_equal_those_of_the_harness(model):
         pretrained=model.network, tokenizer=model.tokenizer, batch_size=4, max_length=64
     )
     for convention in ("documents", "disjoint", "stride"):
-        settings = {"convention": convention, "max_length": 64, "stride": 16}
-        found = text_nll(model.network, model.tokenizer, documents, batch_tokens=999, **settings)
-        windows = text_windows(model.tokenizer, documents, **settings)
+        how = WindowSettings(convention, max_length=64, stride=16)
+        found = text_nll(model, documents, how, reading(999))
+        windows = text_windows(model.tokenizer, documents, how)
         requests = [(("", str(i)), w.ids[: w.context], w.predicted) for i, w in enumerate(windows)]
         scored = other._loglikelihood_tokens(requests, disable_tqdm=True)
         expected = np.array([-likelihood for likelihood, _ in scored])

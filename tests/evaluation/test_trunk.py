@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from sparc.evaluation.trunk import trunk_and_head
+from sparc.evaluation.perplexity import trunk_and_head
 from sparc.generation.inference import evaluating
 from tests.support.micro import FAMILIES, VOCABULARY, micro_model
 

@@ -24,7 +24,7 @@ from sparc.components.neurons import chosen
 from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, SourceConfig
 from sparc.config.locations import EMBEDDED_CLASSIFIER
 from sparc.errors import UserError
-from sparc.evaluation.cached import measured_arm, measured_baseline
+from sparc.evaluation.arms import measured_arm, measured_baseline
 from sparc.generation.detoxify import detoxify_checkpoint
 from sparc.generation.scorers import detoxify_scorer
 from sparc.models.model import load_model
@@ -32,9 +32,9 @@ from sparc.sources.texts import Wanted, _key, records
 from sparc.storage.artifacts import write_lines
 from sparc.storage.cache import entry_folder, fetch
 from sparc.tasks.completions import completion_search
+from sparc.tasks.dataset import Tools
 from sparc.tasks.search import completions, found_completions
 from sparc.tasks.sequences import sequences
-from sparc.tasks.tools import Tools
 from tests.fuzz.budget import budget, case
 from tests.support.composed import composed
 from tests.support.evaluations import evaluation_of, silent

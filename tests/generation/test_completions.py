@@ -13,9 +13,16 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from sparc.config import SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.completing import complete
+from sparc.generation.completing import complete_tokens, completing, decoded
 from sparc.generation.sampling import inverse_cdf, nucleus, sampling_device
-from tests.support.tiny_models import WORDS, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
+from tests.support.tiny_models import (
+    WORDS,
+    tiny_gpt2,
+    tiny_llama,
+    tiny_model,
+    tiny_opt,
+    tiny_tokenizer,
+)
 
 WARM = SamplingConfig(samples=3, max_new_tokens=12, temperature=0.7, top_p=0.9)
 GREEDY = SamplingConfig(samples=1, max_new_tokens=12, temperature=0)
@@ -28,9 +35,9 @@ def sample_prompts(seed=0, lengths=(1, 9, 4, 17, 2, 9, 30, 6)):
 
 def run(model, prompts, sampling, *, seed=0, batch_tokens=100, tokenizer=None, **options):
     tokenizer = tokenizer or tiny_tokenizer()
-    return complete(
-        model, tokenizer, prompts, sampling, seed=seed, batch_tokens=batch_tokens, **options
-    )
+    given, room = tiny_model(model, tokenizer), completing(batch_tokens)
+    said = complete_tokens(given, prompts, sampling, seed=seed, room=room, **options)
+    return [[decoded(tokenizer, ids) for ids in samples] for samples in said]
 
 
 @pytest.mark.parametrize("make", [tiny_llama, tiny_opt, tiny_gpt2])

@@ -12,8 +12,9 @@ import torch
 from sparc.attribution.tokens import token_relevance
 from sparc.config import AttributionConfig, SamplingConfig
 from sparc.errors import UserError
-from sparc.evaluation.perplexity import text_nll
-from sparc.generation.completing import complete_tokens
+from sparc.evaluation.perplexity import reading, text_nll
+from sparc.evaluation.windows import WindowSettings
+from sparc.generation.completing import complete_tokens, completing
 from sparc.generation.sampling import Choose
 from sparc.generation.scorers import _in_chunks
 from sparc.models.batching import (
@@ -75,15 +76,13 @@ def _relevance(model: Model) -> torch.Tensor:
 
 
 def _nll(model: Model) -> torch.Tensor:
-    settings = {"convention": "documents", "max_length": 9, "stride": 3, "batch_tokens": 100}
-    return torch.from_numpy(text_nll(model.network, model.tokenizer, TEXTS, **settings).nll)  # type: ignore[arg-type]
+    how = WindowSettings("documents", max_length=9)
+    return torch.from_numpy(text_nll(model, TEXTS, how, reading(100)).nll)
 
 
 def _drawn(model: Model) -> torch.Tensor:
     sampling = SamplingConfig(samples=4, max_new_tokens=3, temperature=0.8, top_p=0.9)
-    found = complete_tokens(
-        model.network, model.tokenizer, PROMPTS, sampling, seed=0, batch_tokens=200
-    )
+    found = complete_tokens(model, PROMPTS, sampling, seed=0, room=completing(200))
     return torch.tensor([(ids + [0] * 3)[:3] for samples in found for ids in samples])
 
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from sparc.config import SourceConfig
 from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
-from sparc.evaluation.windows import text_windows
+from sparc.evaluation.windows import WindowSettings, text_windows
 from sparc.sources.reading import columns, file_records, lines
 from sparc.sources.streams import is_local, pinned, source_revision
 from sparc.sources.texts import Wanted, records, texts
@@ -210,9 +210,8 @@ def test_empty_rows_count_where_texts_are_joined(tmp_path):
     assert texts(source(path), blank=True) == rows
     assert texts(source(path), most=2, blank=True) == rows[:2]
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_MODEL)
-    (window,) = text_windows(
-        tokenizer, texts(source(path), blank=True), convention="stride", max_length=99, stride=9
-    )
+    how = WindowSettings("stride", max_length=99, stride=9)
+    (window,) = text_windows(tokenizer, texts(source(path), blank=True), how)
     assert window.ids == tokenizer("\n\n".join(rows))["input_ids"]  # the usual convention
     with pytest.raises(UserError, match="line 1: column 'body' is missing; there are: text"):
         texts(source(path, "body"), blank=True)

@@ -10,9 +10,10 @@ from omegaconf import OmegaConf
 from sparc.config import DatasetConfig, EvaluationConfig
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.comparison import compare
-from sparc.evaluation.measure import Measurement, completion_records
+from sparc.evaluation.measure import Measurement
 from sparc.evaluation.perplexity import TextNLL
 from sparc.evaluation.verdict import verdict
+from sparc.experiment.results import completions
 from sparc.storage.artifacts import write_json, write_lines
 
 CATEGORIES = ("rude", "neutral")
@@ -28,7 +29,7 @@ _TOXIC = {"baseline": 0.7, "pruned": 0.1, "random": 0.68, "oracle": 0.05}
 
 def _measurement(arm: str, prompts: int, samples: int, draw: int = 0) -> Measurement:
     rng = np.random.default_rng([sum(map(ord, arm)), draw])
-    said, scores, repeated = {}, {}, {}
+    said, scores = {}, {}
     for category in CATEGORIES:
         rate = _TOXIC[arm] if category == "rude" else 0.02
         score = np.where(rng.random((prompts, samples)) < rate, 0.97, 0.01)
@@ -40,14 +41,13 @@ def _measurement(arm: str, prompts: int, samples: int, draw: int = 0) -> Measure
         if category == "rude":
             said[category][0][0] = HOSTILE[draw % len(HOSTILE)] + HOSTILE[1]
         scores[category] = score
-        repeated[category] = {"loop": np.zeros((prompts, samples))}
     factor = {"pruned": 1.5, "oracle": 2.0}.get(arm, 1.0)
     nll = rng.normal(200, 2, 40)
     texts = {
         name: TextNLL(nll * (factor if name == "undesired" else 1), np.full(40, 100), "disjoint", 9)
         for name in ("general", "benign", "undesired")
     }
-    return Measurement(texts, said, {"detoxify": scores}, repeated)
+    return Measurement(texts, said, {"detoxify": scores})
 
 
 def prompts_of(category: str, count: int) -> list[str]:
@@ -167,17 +167,7 @@ def make_run(
     neurons = [{"layer": i % 2, "index": i, "score": -0.5 + 0.01 * i} for i in range(16)]
     results = _head(prompts, samples, len(neurons)) | trees | {"verdict": verdict(found)}
     texts = {category: prompts_of(category, prompts) for category in CATEGORIES}
-    named = [("baseline", None, arms.baseline), ("pruned", None, arms.pruned)]
-    named += [("random", draw, each) for draw, each in enumerate(arms.controls)]
-    named.append(("oracle", None, arms.oracle))
-    write_lines(
-        folder / "completions.jsonl",
-        (
-            record
-            for arm, draw, each in named
-            for record in completion_records(each, texts, "detoxify", arm=arm, seed=0, draw=draw)
-        ),
-    )
+    write_lines(folder / "completions.jsonl", completions(arms, texts, "detoxify", 0))
     write_json(folder / "results.json", results)
     write_json(folder / "neurons.json", with_cards(neurons))
     write_json(folder / "explanations.json", explanations())

@@ -3,9 +3,8 @@
 from contextlib import contextmanager
 
 from sparc.generation.scorers import load_scorers
-from sparc.tasks.dataset import fitted, load_dataset
+from sparc.tasks.dataset import Tools, fitted, load_dataset
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import Tools
 from tests.support.composed import composed
 
 BOTH = ("dataset.undesired.mode=response_cut", "dataset.general.mode=response_cut")

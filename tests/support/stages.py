@@ -19,13 +19,14 @@ from sparc.components.neurons import chosen
 from sparc.components.removal import removed
 from sparc.config import AttributionConfig, SamplingConfig, TargetConfig
 from sparc.evaluation.harness import language_model
-from sparc.evaluation.perplexity import text_nll
-from sparc.generation.completing import complete_tokens
+from sparc.evaluation.perplexity import reading, text_nll
+from sparc.evaluation.windows import WindowSettings
+from sparc.generation.completing import complete_tokens, completing
 from sparc.generation.scorers import lexicon_scorer
 from sparc.models.families import FAMILIES as ROWS
 from sparc.models.model import Model
+from sparc.tasks.dataset import Tools
 from sparc.tasks.search import Search, completions
-from sparc.tasks.tools import Tools
 from tests.support.micro import SAMPLES, VOCABULARY, micro_model
 from tests.support.response_sets import silent
 
@@ -78,16 +79,9 @@ def tokens(again: bool) -> Work:
 
 def likelihood(convention: str) -> Work:
     def work(model: Model) -> torch.Tensor:
-        found = text_nll(
-            model.network,
-            model.tokenizer,
-            TEXTS,
-            convention=convention,
-            max_length=6,
-            stride=3,
-            batch_tokens=12,
-            bos_every_window=model.family.bos_every_window,
-        )
+        every = model.family.bos_every_window
+        how = WindowSettings(convention, max_length=6, bos_every_window=every)
+        found = text_nll(model, TEXTS, how, reading(12))
         return torch.from_numpy(found.nll)
 
     return work
@@ -101,12 +95,11 @@ def _without_neurons(model: Model) -> torch.Tensor:
 def said(seed: int = 0, **sampling: Any) -> Work:
     def work(model: Model) -> torch.Tensor:
         drawn = complete_tokens(
-            model.network,
-            model.tokenizer,
+            model,
             PROMPTS,
             SamplingConfig(**sampling),
             seed=seed,
-            batch_tokens=50,
+            room=completing(50),
         )
         return torch.tensor([(ids + [0] * 4)[:4] for samples in drawn for ids in samples])
 
@@ -116,7 +109,7 @@ def said(seed: int = 0, **sampling: Any) -> Work:
 def answers(model: Model) -> torch.Tensor:
     """The tokens of responses that a search of references makes."""
     sampling = SamplingConfig(samples=2, max_new_tokens=3, temperature=0.8, top_p=0.9)
-    search = Search(sampling, 0, 0.5, 0.1, batch_tokens=100, cut=None, advice="")
+    search = Search(sampling, 0, 0.5, 0.1, completing(100), cut=None, advice="")
     with TemporaryDirectory() as cache:
         tools = Tools(model, Path(cache), silent, lexicon_scorer(["w5"]))
         said = [

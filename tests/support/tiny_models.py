@@ -14,11 +14,20 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sparc.models.families import FAMILIES
+from sparc.models.model import Model
+
 WORDS = [f"w{number}" for number in range(60)]
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>"]
 VOCABULARY = len(SPECIAL) + len(WORDS)
 CONTEXT = 64
 IDS: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+
+
+def tiny_model(network: Any, tokenizer: Any) -> Model:
+    """A network and its tokenizer as completions and perplexity take them."""
+    row = FAMILIES["llama"]
+    return Model("tiny", "tiny", "tiny", network, tokenizer, row, (), 0, None)
 
 
 def tiny_tokenizer(*, bos: bool = True, pad: bool = True) -> PreTrainedTokenizerFast:

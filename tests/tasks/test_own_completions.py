@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sparc.config import GENERAL, UNDESIRED, ModelConfig, SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.completing import complete_tokens, decoded
+from sparc.generation.completing import complete_tokens, completing, decoded
 from sparc.generation.scorers import lexicon_scorer
 from sparc.models.model import load_model
 from sparc.tasks import search as searching
@@ -178,8 +178,8 @@ def test_responses_to_prompts_of_a_file_against_sequences(model, cache, tmp_path
 
 def test_sampled_token_ids_are_those_of_the_texts(model):
     prompts = tiny.prompts("attribution", "rude", 5)
-    arguments = (model.network, model.tokenizer, prompts, SamplingConfig(2, 12, 0.7, 0.9))
-    said = complete_tokens(*arguments, seed=3, batch_tokens=4096)
+    arguments = (model, prompts, SamplingConfig(2, 12, 0.7, 0.9))
+    said = complete_tokens(*arguments, seed=3, room=completing(4096))
     for samples in said:
         for ids in samples:
             text = decoded(model.tokenizer, ids)

@@ -21,6 +21,7 @@ from sparc.attribution.gradient import gradient
 from sparc.attribution.samples import ReferenceSet
 from sparc.attribution.sums import save_sums
 from sparc.components.neurons import chosen
+from sparc.components.scores import Scores
 from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, SourceConfig
 from sparc.config.locations import EMBEDDED_CLASSIFIER
 from sparc.errors import UserError
@@ -142,6 +143,8 @@ def plain(value: Any) -> Any:
         value = value.numpy()
     if isinstance(value, np.ndarray):
         return str(value.dtype), value.shape, value.tobytes()
+    if isinstance(value, Scores):  # read from the cache when they are asked for
+        return [plain(value.stacked()), value.samples, plain(value.per_sample)]
     if is_dataclass(value):
         return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, dict):

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from sparc.attribution.memory import batch_tokens
-from sparc.attribution.sums import Sums
+from sparc.attribution.sums import Sums, merge
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
+from sparc.generation.inference import Advance, ignore
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import Model
 
@@ -64,20 +65,17 @@ class _Accumulator:
 
     def sums(self, start: Sums | None) -> Sums:
         """Everything added so far, and what was there at the start."""
-        per_sample = torch.full((self._samples,), torch.nan, dtype=torch.float64)
-        done = torch.zeros(self._samples, dtype=torch.bool)
         if not self._rows:  # everything was done before
             assert start is not None, "reference sets are not empty"
             return start
         first = self._totals[0].device
         totals = torch.stack([total.to(first) for total in self._totals]).cpu().double()
+        per_sample = torch.full((self._samples,), torch.nan, dtype=torch.float64)
         per_sample[self._rows] = torch.cat(self._row_totals).cpu().double()
+        done = torch.zeros(self._samples, dtype=torch.bool)
         done[self._rows] = True
-        if start is not None:
-            totals = totals + start.totals
-            per_sample = torch.where(start.done, start.per_sample, per_sample)
-            done = done | start.done
-        return Sums(totals, per_sample, done)
+        found = Sums(totals, per_sample, done)
+        return found if start is None else merge([found, start])
 
 
 def accumulate(
@@ -91,7 +89,7 @@ def accumulate(
     start: Sums | None = None,
     keep: Callable[[Sums], None] = lambda _sums: None,
     label: str = "attribution",
-    advance: Callable[[int], None] = lambda _count: None,
+    advance: Advance = ignore,
 ) -> Sums:
     """Add the statistic `compute` up over `samples` (token ids), or over `rows` of them.
 

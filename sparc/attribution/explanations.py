@@ -104,14 +104,14 @@ def _text(
         "position": position,
         "cut": len(ids) > LAST_TOKENS,
         "tokens": _words(model, ids[-LAST_TOKENS:]),
-        "inputs": _rounded(found.inputs[-LAST_TOKENS:]),
-        "removed": _rounded(found.removed[-LAST_TOKENS:]),
+        "inputs": list(map(_rounded, found.inputs[-LAST_TOKENS:])),
+        "removed": list(map(_rounded, found.removed[-LAST_TOKENS:])),
         "next_token": _words(model, [found.next_token])[0],
     }
 
 
-def _rounded(values: torch.Tensor) -> list[float]:
-    return [float(f"{value:.4g}") for value in values.tolist()]
+def _rounded(value: torch.Tensor) -> float:
+    return float(f"{float(value):.4g}")
 
 
 def _card(
@@ -153,8 +153,8 @@ def _contexts(
             {
                 "before": str(model.tokenizer.decode(list(ids[max(0, at - _BEFORE) : at]))),
                 "token": _words(model, [ids[at]])[0],
-                "relevance": float(f"{value:.4g}"),
-                "activation": float(f"{float(found[row].hidden[at, place]):.4g}"),
+                "relevance": _rounded(found[row].neurons[at, place]),
+                "activation": _rounded(found[row].hidden[at, place]),
             }
         )
     return result
@@ -172,12 +172,10 @@ def _vocabulary(model: Model, neuron: tuple[int, int], sign: float) -> tuple[lis
     if unembedding.shape[1] != len(column):
         return [], []
     column = column.to(unembedding.device).float()
-    parts = torch.split(
-        unembedding, _ROWS
-    )  # in float32 the whole would take a large model's gigabytes
+    parts = torch.split(unembedding, _ROWS)  # the whole in float32 would take gigabytes
     effect = sign * torch.cat([part.float() @ column for part in parts])
     count = min(_TOKENS, len(effect) // 2)
-    return (
-        _words(model, effect.topk(count).indices.tolist()),
-        _words(model, (-effect).topk(count).indices.tolist()),
+    promoted, suppressed = (
+        _words(model, e.topk(count).indices.tolist()) for e in (effect, -effect)
     )
+    return promoted, suppressed

@@ -1,4 +1,4 @@
-"""One forward pass over a batch, and tensors of the MLP seen sample by sample."""
+"""What methods read of a model: a forward pass sample by sample, an MLP projection's weights."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ from torch import nn
 
 from sparc.errors import UserError
 from sparc.models.batching import Batch
-from sparc.models.model import Block, Model
+from sparc.models.model import Block, Model, parameter
 
 
 def projection_module(block: Block, projection: str) -> nn.Module:
@@ -84,3 +84,20 @@ def projection_inputs(
             stack.callback(module.register_forward_pre_hook(hook(layer)).remove)
         last_logits(model, batch)
     return results
+
+
+def weighted_sum(model: Model, projection: str, norms: torch.Tensor | None) -> torch.Tensor:
+    """Sum over each neuron's weights of |W_ij| * norms_j, [layers, neurons] float64 on the CPU.
+
+    norms: [layers, inputs] of the projection's inputs, None for all ones. A neuron is a row of
+    `up` or `gate` and a column of `down`. One layer's matrix is copied at a time.
+    """
+    rows = []
+    for layer, block in enumerate(model.blocks):
+        weight = parameter(projection_module(block, projection), "weight").detach().float().abs()
+        weight = weight.T if model.family.transposed else weight
+        if norms is not None:
+            # the CPU need not wait for what it hands over
+            weight = weight * norms[layer].to(weight.dtype).to(weight.device, non_blocking=True)
+        rows.append(weight.sum(0 if projection == "down" else 1))
+    return torch.stack([row.to(rows[0].device) for row in rows]).cpu().double()

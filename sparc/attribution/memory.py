@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from sparc.attribution.binding import put
 from sparc.config import AttributionConfig
 from sparc.config.methods import FORWARD_ONLY
 from sparc.models.batching import BatchTokens, token_budget
@@ -44,38 +45,22 @@ def gradient_checkpointing(model: Model, wanted: bool = True) -> Iterator[None]:
     does so by a function and a number) is set to zero, and layer drop belongs to the decoder,
     which stays in evaluation mode. Everything is put back at the end.
     """
+    if not wanted:
+        yield
+        return
     with contextlib.ExitStack() as stack:
-        if not wanted:
-            yield
-            return
         # a layer that is computed again hands a gradient on to its input if that asks for one
         embeddings = model.network.get_input_embeddings()
         hook = embeddings.register_forward_hook(lambda _m, _i, output: output.requires_grad_())
         stack.callback(hook.remove)
         for layer in model.network.get_submodule(model.family.layers):
-            changes = {
-                "gradient_checkpointing": True,
-                "_gradient_checkpointing_func": _recompute,
-                "training": True,
-            }
-            changes |= {
-                name: 0.0
-                for name, value in vars(layer).items()
-                if "drop" in name and isinstance(value, float)
-            }
-            before = dict(vars(layer))
-            stack.callback(_put_back, layer, changes, before)
-            for name, value in changes.items():
-                object.__setattr__(layer, name, value)
+            put(stack, layer, "gradient_checkpointing", True)
+            put(stack, layer, "_gradient_checkpointing_func", _recompute)
+            put(stack, layer, "training", True)
+            for name, value in list(vars(layer).items()):
+                if "drop" in name and isinstance(value, float):
+                    put(stack, layer, name, 0.0)
         yield
-
-
-def _put_back(layer: Any, names: Any, before: dict[str, Any]) -> None:
-    for name in names:
-        if name in before:
-            object.__setattr__(layer, name, before[name])
-        else:
-            object.__delattr__(layer, name)
 
 
 @dataclass(frozen=True)
@@ -142,19 +127,13 @@ class Estimate:
     def seconds(self, rate: float) -> float:
         """Time on a machine that multiplies large matrices at `rate` operations a second.
 
-        Everything else takes a third more, as measured on a CPU
-        (benchmarks/README.md).
+        Everything else takes a third more, as measured on a CPU (benchmarks/README.md).
         """
         return (self.flops + self.padded_flops) / rate / _SHARE
 
 
 def estimate(model: Model, lengths: Sequence[int], config: AttributionConfig) -> Estimate:
-    """Memory and operations of attributing samples of `lengths` tokens; see `estimate_shapes`."""
-    return estimate_shapes(shapes(model.network, model.family), lengths, config)
-
-
-def estimate_shapes(sizes: Shapes, lengths: Sequence[int], config: AttributionConfig) -> Estimate:
-    """As `estimate`, for a model of which only the sizes are known.
+    """Memory and operations of attributing samples of `lengths` tokens.
 
     flops: a forward pass has 2 per weight of the decoder layers and token, and in attention 4 per
     pair of tokens and unit of the heads' width. The backward pass has the former once (activations
@@ -163,6 +142,7 @@ def estimate_shapes(sizes: Shapes, lengths: Sequence[int], config: AttributionCo
     The last MLP and the logits are those of one position a sample. Checkpointing goes back to the
     embeddings and adds one more forward pass. bytes: see `_batch_bytes`.
     """
+    sizes = shapes(model.network, model.family)
     groups = token_budget(lengths, config.batch_tokens)
     padded = [lengths[group[0]] for group in groups for _ in group]
     flops = _flops(sizes, lengths, config)

@@ -7,11 +7,12 @@ them it is gradient x input. Column i of the down projection has sum_t h_it dL/d
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from sparc.attribution.binding import bind, current
 from sparc.attribution.forward import (
@@ -26,7 +27,7 @@ from sparc.models.batching import Batch
 from sparc.models.last_mlp import last_mlp_from
 from sparc.models.model import Model
 
-PROJECTIONS = ("up", "gate", "down", "hidden")
+_COLUMNS = ("down", "hidden")  # projections whose columns are neurons, not their rows
 _PART = 2**20  # weights: 4 MB in float32
 
 
@@ -159,26 +160,16 @@ def watch_layers(
         scale: multiplies the projection's weights in all layers at once while values stay those
             of the unscaled weights (a point on the path of integrated gradients).
     """
-    watched = _at_input if projection in ("down", "hidden") else _at_output
-    for layer, block in enumerate(model.blocks):
-        module = projection_module(block, projection)
-        forward = watched(current(module, "forward"), scale, partial(watch, layer))
-        bind(stack, module, "forward", forward)
+    watched = _at_input if projection in _COLUMNS else _at_output
+    for layer, module, original in _layers(model, projection):
+        bind(stack, module, "forward", watched(original, scale, partial(watch, layer)))
 
 
-def _watch_weights(
-    stack: contextlib.ExitStack,
-    model: Model,
-    projection: str,
-    batch: Batch,
-    keep: Callable[[int, torch.Tensor], None],
-) -> None:
-    axis = 0 if projection in ("down", "hidden") else 1
+def _layers(model: Model, projection: str) -> Iterator[tuple[int, nn.Module, Callable[..., Any]]]:
+    """Number, linear module and its forward of each layer's projection."""
     for layer, block in enumerate(model.blocks):
         module = projection_module(block, projection)
-        original, transposed = current(module, "forward"), model.family.transposed
-        forward = _with_weights(original, transposed, axis, batch, partial(keep, layer))
-        bind(stack, module, "forward", forward)
+        yield layer, module, current(module, "forward")
 
 
 def sample_relevance(
@@ -202,9 +193,7 @@ def sample_relevance(
         `batch.rows`.
     """
     results: list[Any] = [None] * len(model.blocks)
-
-    def keep(layer: int, relevance: torch.Tensor) -> None:
-        results[layer] = relevance
+    keep = results.__setitem__
 
     def keep_product(layer: int, value: torch.Tensor, gradient: torch.Tensor) -> None:
         relevance = _signed(by_sample(value, batch), by_sample(gradient, batch), batch)
@@ -213,7 +202,10 @@ def sample_relevance(
     with contextlib.ExitStack() as stack, torch.enable_grad():
         stack.enter_context(last_mlp_from(model.network, -1))
         if reduction == "abs_weight":
-            _watch_weights(stack, model, projection, batch, keep)
+            transposed, axis = model.family.transposed, 0 if projection in _COLUMNS else 1
+            for layer, module, original in _layers(model, projection):
+                forward = _with_weights(original, transposed, axis, batch, partial(keep, layer))
+                bind(stack, module, "forward", forward)
         else:
             watch_layers(stack, model, projection, keep_product, scale=scale)
         torch.autograd.backward(target(last_logits(model, batch)).sum())

@@ -12,11 +12,9 @@ Target = Callable[[torch.Tensor], torch.Tensor]
 def target(config: TargetConfig) -> Target:
     """The function from last-position logits [samples, vocabulary] to targets [samples].
 
-    `argmax`: the largest logit; the first of them where several are equal, as logits in bfloat16
-    often are.
-    `tokens`: the sum of the logits of `token_ids`. `difference`: the first of two `token_ids`
-    minus the second. `logprob`: the log-probability of any of `token_ids`.
-    Targets are never averaged over samples: relevance adds up over samples.
+    Targets are never averaged over samples: relevance adds up over samples. The largest logit is
+    the first of them where several are equal, as logits in bfloat16 often are; `logprob` is the
+    log-probability of any of `token_ids`.
     """
     ids = list(config.token_ids)
     functions: dict[str, Target] = {

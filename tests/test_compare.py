@@ -137,7 +137,7 @@ def test_random_selections_overlap_by_chance() -> None:
 
 def test_contrast_survives_the_file(tmp_path: Path) -> None:
     contrast = torch.randn(3, 5, dtype=torch.float64)
-    write_contrast(tmp_path / "contrast.safetensors", contrast)
+    write_contrast(tmp_path / "contrast.safetensors", scored(contrast))
     assert np.array_equal(Run(tmp_path).contrast, contrast.numpy())
 
 
@@ -162,8 +162,8 @@ def test_three_runs_give_all_pairs_and_the_triple(
     chosen = [[(0, 1), (0, 2), (1, 3)], [(0, 1), (0, 2), (2, 4)], [(0, 1), (1, 3), (2, 4)]]
     folders = [_run(tmp_path / name, each) for name, each in zip("abc", chosen, strict=True)]
     contrast = torch.arange(LAYERS * WIDTH, dtype=torch.float64).reshape(LAYERS, WIDTH)
-    write_contrast(folders[0] / "contrast.safetensors", contrast)
-    write_contrast(folders[1] / "contrast.safetensors", -contrast)
+    write_contrast(folders[0] / "contrast.safetensors", scored(contrast))
+    write_contrast(folders[1] / "contrast.safetensors", scored(-contrast))
     (folders[2] / ".hydra").mkdir()
     (folders[2] / ".hydra" / "config.yaml").write_text("pruning: {layers: [0, 1]}\n")
     assert main([*map(str, folders), "--output", str(tmp_path / "out")]) == 0

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from sparc.attribution.accumulate import accumulate
+from sparc.attribution.accumulate import Sums, accumulate, load_sums, merge, save_sums
 from sparc.attribution.memory import announce, batch_tokens
 from sparc.attribution.method import Method, opened
 from sparc.attribution.samples import ReferenceSet
-from sparc.attribution.sums import Sums, load_sums, merge, save_sums
 from sparc.components.scores import Scores, held, load_scores, save_scores
 from sparc.components.sites import Site, sites
 from sparc.config import GENERAL, AttributionConfig

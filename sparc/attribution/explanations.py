@@ -144,9 +144,9 @@ def _contexts(
     model: Model, references: ReferenceSet, found: Sequence[TokenRelevance], place: int
 ) -> list[dict[str, Any]]:
     """The tokens where the neuron is most relevant, one a text at most."""
-    peaks = [(float(each.neurons[:, place].max()), row) for row, each in enumerate(found)]
+    peaks = [float(each.neurons[:, place].max()) for each in found]
     result = []
-    for value, row in sorted(peaks, key=lambda peak: (-peak[0], peak[1]))[:_CONTEXTS]:
+    for row in sorted(range(len(found)), key=lambda row: -peaks[row])[:_CONTEXTS]:
         at = int(found[row].neurons[:, place].argmax())
         ids = references.token_ids[row]
         result.append(
@@ -175,7 +175,5 @@ def _vocabulary(model: Model, neuron: tuple[int, int], sign: float) -> tuple[lis
     parts = torch.split(unembedding, _ROWS)  # the whole in float32 would take gigabytes
     effect = sign * torch.cat([part.float() @ column for part in parts])
     count = min(_TOKENS, len(effect) // 2)
-    promoted, suppressed = (
-        _words(model, e.topk(count).indices.tolist()) for e in (effect, -effect)
-    )
-    return promoted, suppressed
+    high, low = (_words(model, e.topk(count).indices.tolist()) for e in (effect, -effect))
+    return high, low

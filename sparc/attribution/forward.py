@@ -1,4 +1,4 @@
-"""What methods read of a model: a forward pass sample by sample, an MLP projection's weights."""
+"""What methods read of a model: the explained output, tensors and weights of the MLP."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from sparc.config import TargetConfig
 from sparc.errors import UserError
 from sparc.models.batching import Batch
 from sparc.models.model import Block, Model, parameter
+
+Target = Callable[[torch.Tensor], torch.Tensor]
+"""Last-position logits [samples, vocabulary] -> a scalar for each sample, which is explained."""
 
 
 def projection_module(block: Block, projection: str) -> nn.Module:
@@ -101,3 +105,28 @@ def weighted_sum(model: Model, projection: str, norms: torch.Tensor | None) -> t
             weight = weight * norms[layer].to(weight.dtype).to(weight.device, non_blocking=True)
         rows.append(weight.sum(0 if projection == "down" else 1))
     return torch.stack([row.to(rows[0].device) for row in rows]).cpu().double()
+
+
+def target(config: TargetConfig) -> Target:
+    """The function from last-position logits [samples, vocabulary] to targets [samples].
+
+    Targets are never averaged over samples: relevance adds up over samples. The largest logit is
+    the first of them where several are equal, as logits in bfloat16 often are; `logprob` is the
+    log-probability of any of `token_ids`.
+    """
+    ids = list(config.token_ids)
+    functions: dict[str, Target] = {
+        "argmax": lambda logits: logits.gather(-1, logits.argmax(-1, keepdim=True))[:, 0],
+        "tokens": lambda logits: logits[:, ids].sum(-1),
+        "difference": lambda logits: logits[:, ids[0]] - logits[:, ids[1]],
+        "logprob": lambda logits: logits.log_softmax(-1)[:, ids].logsumexp(-1),
+    }
+    return functions[config.kind]
+
+
+def fixed_target(config: TargetConfig, logits: torch.Tensor) -> Target:
+    """As `target`, but `argmax` explains the token that wins in `logits` from then on."""
+    if config.kind != "argmax":
+        return target(config)
+    winners = logits.argmax(-1, keepdim=True)
+    return lambda current: current.gather(-1, winners)[:, 0]

@@ -16,13 +16,13 @@ from torch import nn
 
 from sparc.attribution.binding import bind, current
 from sparc.attribution.forward import (
+    Target,
     by_sample,
     last_logits,
     projection_module,
     wide,
     without_padding,
 )
-from sparc.attribution.target import Target
 from sparc.models.batching import Batch
 from sparc.models.last_mlp import last_mlp_from
 from sparc.models.model import Model

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparc.attribution.forward import last_logits
+from sparc.attribution.forward import Target, last_logits, target
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.memory import batch_tokens, gradient_checkpointing
 from sparc.attribution.relevance import watch_layers
-from sparc.attribution.target import Target, target
 from sparc.config import AttributionConfig
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import Model

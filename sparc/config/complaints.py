@@ -110,11 +110,9 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and not error.options:
         return f"{error.missing_cfg_file}: no such configuration"
     if isinstance(error, MissingConfigException):
-        missing = str(error.missing_cfg_file or "").removesuffix(".yaml")
+        group, _, option = str(error.missing_cfg_file or "").removesuffix(".yaml").rpartition("/")
         options = ", ".join(error.options or ())
-        group = missing.rpartition("/")[0]
-        return f"{group}={missing.rpartition('/')[2]}: no such option; choose one of: {options}"
+        return f"{group}={option}: no such option; choose one of: {options}"
     if isinstance(error, OverrideParseException):
         return f"cannot read the override '{error.override}': write key=value, quoting where needed"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines)
+    return "; ".join(filter(None, map(str.strip, str(error).splitlines())))

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sparc.attribution.accumulate import accumulate
+from sparc.attribution.forward import target
 from sparc.attribution.lrp import lrp
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.relevance import _signed, _with_weights, sample_relevance
-from sparc.attribution.target import target
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
 from sparc.models.batching import pad_left, token_budget

@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from sparc.attribution.accumulate import accumulate
+from sparc.attribution.accumulate import accumulate, save_sums
 from sparc.attribution.engine import Engine, score_key
 from sparc.attribution.gradient import gradient
 from sparc.attribution.samples import ReferenceSet
-from sparc.attribution.sums import save_sums
 from sparc.components.neurons import chosen
 from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, SourceConfig
 from sparc.config.locations import EMBEDDED_CLASSIFIER

@@ -68,9 +68,9 @@ def save_sums(sums: Sums, path: Path, key: Mapping[str, Any]) -> None:
 
 
 def load_sums(path: Path, key: Mapping[str, Any], layers: int, samples: int) -> Sums:
-    """Read what `save_sums` wrote under this very key. Raises Corrupt where it cannot be trusted.
+    """Read what `save_sums` wrote under this very key, of so many layers and samples.
 
-    layers, samples: the shape that the sums must have.
+    Raises Corrupt where it cannot be trusted.
     """
     try:
         tensors = load(path.read_bytes())
@@ -90,10 +90,6 @@ def load_sums(path: Path, key: Mapping[str, Any], layers: int, samples: int) -> 
     return sums
 
 
-def _widest(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # MPS knows no float64
-
-
 class _Accumulator:
     """Running totals, each layer's on its own device; they reach the CPU only in `sums`."""
 
@@ -107,8 +103,10 @@ class _Accumulator:
 
     def add(self, statistic: list[torch.Tensor], rows: list[int]) -> None:
         """Add one batch. Costs one synchronisation with the device: the check for NaN and Inf."""
-        layers = [values.to(_widest(values.device)) for values in statistic]
-        first = layers[0].device
+        first = statistic[0].device
+        layers = [  # MPS knows no float64
+            v.to(torch.float32 if v.device.type == "mps" else torch.float64) for v in statistic
+        ]
         row_totals = torch.stack([values.sum(1).to(first) for values in layers]).sum(0)
         finite = row_totals.isfinite()  # what is not finite anywhere makes its row's total so
         if not bool(finite.all()):

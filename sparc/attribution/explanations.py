@@ -47,8 +47,7 @@ def explain(
     first: dict[str, ReferenceSet] = {}
     for each in reference_sets:
         first.setdefault(each.name, each)
-    neurons = selection.indices
-    shown = min(SHOWN_NEURONS, selection.count)
+    neurons, shown = selection.indices, min(SHOWN_NEURONS, selection.count)
     room = batch_tokens(config)
     relevance = {
         name: token_relevance(model, each.token_ids[:READ_TEXTS], neurons, shown, config, room)
@@ -126,8 +125,8 @@ def _card(
     contexts = {
         name: _contexts(model, each, relevance[name], place) for name, each in references.items()
     }
-    undesired = contexts.get("undesired", [])
-    sign = -1.0 if sum(each["activation"] for each in undesired) < 0 else 1.0
+    activation = sum(each["activation"] for each in contexts.get("undesired", []))
+    sign = -1.0 if activation < 0 else 1.0
     promoted, suppressed = _vocabulary(model, (site.layer, index), sign)
     return {
         "scores": [

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,10 +50,7 @@ def wide(value: torch.Tensor) -> torch.dtype:
 
 
 def by_sample(value: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """`value` as [samples, tokens, width]: OPT runs its MLP on [samples * tokens, width].
-
-    tokens: all of the batch, or the last of them.
-    """
+    """`value` as [samples, (last) tokens, width]: OPT runs its MLP on [samples * tokens, width]."""
     return value.detach().reshape(len(batch.rows), -1, value.shape[-1])
 
 
@@ -75,17 +73,14 @@ def projection_inputs(
     """
     results: list[Any] = [None] * len(model.blocks)
 
-    def hook(layer: int) -> Callable[[nn.Module, Any], None]:
-        def keep(_module: nn.Module, inputs: Any) -> None:
-            value = by_sample(inputs[0], batch)
-            results[layer] = statistic(without_padding(value.to(wide(value)), batch))
-
-        return keep
+    def keep(layer: int, _module: nn.Module, inputs: Any) -> None:
+        value = by_sample(inputs[0], batch)
+        results[layer] = statistic(without_padding(value.to(wide(value)), batch))
 
     with ExitStack() as stack:
         for layer, block in enumerate(model.blocks):
             module = projection_module(block, projection)
-            stack.callback(module.register_forward_pre_hook(hook(layer)).remove)
+            stack.callback(module.register_forward_pre_hook(partial(keep, layer)).remove)
         last_logits(model, batch)
     return results
 
@@ -93,8 +88,8 @@ def projection_inputs(
 def weighted_sum(model: Model, projection: str, norms: torch.Tensor | None) -> torch.Tensor:
     """Sum over each neuron's weights of |W_ij| * norms_j, [layers, neurons] float64 on the CPU.
 
-    norms: [layers, inputs] of the projection's inputs, None for all ones. A neuron is a row of
-    `up` or `gate` and a column of `down`. One layer's matrix is copied at a time.
+    `norms` [layers, inputs] are of the projection's inputs, None for all ones. A neuron is a row
+    of `up` or `gate` and a column of `down`. One layer's matrix is copied at a time.
     """
     rows = []
     for layer, block in enumerate(model.blocks):

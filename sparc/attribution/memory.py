@@ -37,9 +37,8 @@ def _recompute(function: Any, *inputs: Any) -> Any:
 
 @contextlib.contextmanager
 def gradient_checkpointing(model: Model, wanted: bool = True) -> Iterator[None]:
-    """Keep only each decoder layer's input, and compute the layer again in the backward pass.
+    """If `wanted` keep only each decoder layer's input, and compute the layer again backwards.
 
-    Nothing changes unless it is `wanted`.
     Layers do so in training mode only, so the layers themselves are put in it, but none of the
     modules inside them: dropout modules stay off. What a layer itself drops in training mode (OPT
     does so by a function and a number) is set to zero, and layer drop belongs to the decoder,
@@ -93,14 +92,13 @@ def shapes(network: Any, row: Family) -> Shapes:
     up: Any = blocks[0].up.weight
     heads = config.num_attention_heads
     matrices = (each for each in network.get_submodule(row.layers).parameters() if each.ndim > 1)
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Shapes(
         layers=len(blocks),
         hidden=config.hidden_size,
         neurons=int(up.shape[1 if row.transposed else 0]),
         heads=heads,
         key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_size=size,
+        head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
         vocabulary=config.vocab_size,
         weights=sum(each.numel() for each in matrices),
         watched=len(blocks) * up.numel(),
@@ -205,12 +203,8 @@ def announce(model: Model, lengths: Sequence[int], config: AttributionConfig) ->
     _log.info(
         "attribution by %s: %d samples, %d tokens in %d batches, about %.3g TFLOP and %.2g GB "
         "of memory above the model's weights",
-        config.name,
-        len(lengths),
-        cost.tokens,
-        cost.batches,
-        cost.flops / 1e12,
-        cost.bytes / 1e9,
+        *(config.name, len(lengths), cost.tokens, cost.batches),
+        *(cost.flops / 1e12, cost.bytes / 1e9),
     )
     offloaded = any(is_offloaded(module) for module in model.network.modules())
     if offloaded and not config.gradient_checkpointing and config.name not in FORWARD_ONLY:

@@ -83,65 +83,58 @@ def _on_gradient(tensor: Any, function: Callable[[torch.Tensor], None]) -> None:
         tensor.register_hook(function)
 
 
+_Forward = Callable[[torch.Tensor], torch.Tensor]
 Watch = Callable[[torch.Tensor, torch.Tensor], None]
 """(value [.., neurons], gradient there) of one layer."""
 
 
-def _at_output(original: Callable[..., Any], scale: float, watch: Watch) -> Callable[..., Any]:
+def _at_output(
+    original: _Forward, scale: float, watch: Watch, module: Any, x: torch.Tensor
+) -> torch.Tensor:
     """The forward of a linear layer whose rows are watched, and scaled by `scale`."""
-
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = original(x)
-        # Only a detached tensor may be kept: a hook that holds its own tensor is a cycle, and the
-        # whole graph would live until the garbage collector comes by.
-        value, bias = output.detach(), self.bias
-        if scale != 1:
-            output = output * scale if bias is None else torch.lerp(bias, output, scale)
-        _on_gradient(output, lambda g: watch(value if bias is None else value - bias, g))
-        return output
-
-    return forward
+    output = original(x)
+    # Only a detached tensor may be kept: a hook that holds its own tensor is a cycle, and the
+    # whole graph would live until the garbage collector comes by.
+    value, bias = output.detach(), module.bias
+    if scale != 1:
+        output = output * scale if bias is None else torch.lerp(bias, output, scale)
+    _on_gradient(output, lambda g: watch(value if bias is None else value - bias, g))
+    return output
 
 
-def _at_input(original: Callable[..., Any], scale: float, watch: Watch) -> Callable[..., Any]:
+def _at_input(
+    original: _Forward, scale: float, watch: Watch, _module: Any, x: torch.Tensor
+) -> torch.Tensor:
     """The forward of a linear layer whose inputs are watched, and scaled by `scale`."""
-
-    def forward(_self: Any, x: torch.Tensor) -> torch.Tensor:
-        value = x.detach()
-        if scale != 1:
-            x = x * scale
-        _on_gradient(x, lambda gradient: watch(value, gradient))
-        output: torch.Tensor = original(x)
-        return output
-
-    return forward
+    value = x.detach()
+    if scale != 1:
+        x = x * scale
+    _on_gradient(x, lambda gradient: watch(value, gradient))
+    return original(x)
 
 
 def _with_weights(
-    original: Callable[..., Any],
+    original: _Forward,
     transposed: bool,
     axis: int,
     batch: Batch,
     keep: Callable[[torch.Tensor], None],
-) -> Callable[..., Any]:
+    module: Any,
+    x: torch.Tensor,
+) -> torch.Tensor:
     """The forward of a linear layer whose weights are watched one by one."""
+    output, value = original(x), x.detach()
+    weight = module.weight.T if transposed else module.weight
 
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = original(x)
-        value = x.detach()
-        weight = self.weight.T if transposed else self.weight
+    def watch(gradient: torch.Tensor) -> None:
+        # 0 * inf would be NaN, so both factors are zero at padded positions
+        inputs, gradients = (
+            without_padding(by_sample(each, batch), batch) for each in (value, gradient)
+        )
+        keep(_abs_weight(inputs, gradients, weight, axis))
 
-        def watch(gradient: torch.Tensor) -> None:
-            # 0 * inf would be NaN, so both factors are zero at padded positions
-            inputs, gradients = (
-                without_padding(by_sample(each, batch), batch) for each in (value, gradient)
-            )
-            keep(_abs_weight(inputs, gradients, weight, axis))
-
-        _on_gradient(output, watch)
-        return output
-
-    return forward
+    _on_gradient(output, watch)
+    return output
 
 
 def watch_layers(
@@ -155,17 +148,16 @@ def watch_layers(
     """Until `stack` closes, hand gradient x input's factors to `watch(layer, value, gradient)`.
 
     Both are of the projection's neurons, before anything is added up; the value without its bias.
-
-    Args:
-        scale: multiplies the projection's weights in all layers at once while values stay those
-            of the unscaled weights (a point on the path of integrated gradients).
+    `scale` multiplies the projection's weights in all layers at once while values stay those of
+    the unscaled weights (a point on the path of integrated gradients).
     """
     watched = _at_input if projection in _COLUMNS else _at_output
     for layer, module, original in _layers(model, projection):
-        bind(stack, module, "forward", watched(original, scale, partial(watch, layer)))
+        forward = partial(watched, original, scale, partial(watch, layer))
+        bind(stack, module, "forward", forward)
 
 
-def _layers(model: Model, projection: str) -> Iterator[tuple[int, nn.Module, Callable[..., Any]]]:
+def _layers(model: Model, projection: str) -> Iterator[tuple[int, nn.Module, _Forward]]:
     """Number, linear module and its forward of each layer's projection."""
     for layer, block in enumerate(model.blocks):
         module = projection_module(block, projection)
@@ -202,9 +194,9 @@ def sample_relevance(
     with contextlib.ExitStack() as stack, torch.enable_grad():
         stack.enter_context(last_mlp_from(model.network, -1))
         if reduction == "abs_weight":
-            transposed, axis = model.family.transposed, 0 if projection in _COLUMNS else 1
+            how = model.family.transposed, 0 if projection in _COLUMNS else 1, batch
             for layer, module, original in _layers(model, projection):
-                forward = _with_weights(original, transposed, axis, batch, partial(keep, layer))
+                forward = partial(_with_weights, original, *how, partial(keep, layer))
                 bind(stack, module, "forward", forward)
         else:
             watch_layers(stack, model, projection, keep_product, scale=scale)

@@ -93,10 +93,6 @@ def no_such_key(key: str, known: Sequence[str]) -> str:
     return f"{key}: no such key; {hint}"
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].strip().rstrip(".")
-
-
 def one_line(error: BaseException) -> str:
     """What is wrong and where, in one line, for an exception of Hydra or OmegaConf."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
@@ -106,7 +102,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} is not set: add {key}=... to the command line"
     if isinstance(cause, ValidationError | InterpolationResolutionError):
-        return f"{key}: {_first_line(cause)}"
+        first = str(cause).strip().partition("\n")[0]
+        return f"{key}: {first.strip().rstrip('.')}"
     if isinstance(error, MissingConfigException) and not error.options:
         return f"{error.missing_cfg_file}: no such configuration"
     if isinstance(error, MissingConfigException):

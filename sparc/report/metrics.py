@@ -105,11 +105,10 @@ def curve_rows(results: _Results) -> list[list[str]]:
     """One row an amount of neurons: value, change and interval of the two main metrics."""
     rows = []
     for point in results.get("curve", []):
-        row = [str(point["num_neurons"])]
+        rows.append([str(point["num_neurons"])])
         for path in (primary_of(results), GENERAL):
-            row.append(numbers.quantity(path, leaf(point["pruned"], *path, "value")))
-            row += change_and_interval(point["change"], path)
-        rows.append(row)
+            now = numbers.quantity(path, leaf(point["pruned"], *path, "value"))
+            rows[-1] += [now, *change_and_interval(point["change"], path)]
     return rows
 
 

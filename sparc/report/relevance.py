@@ -58,8 +58,7 @@ def coloured(text: Mapping[str, Any]) -> dict[str, Any]:
 def relevance_note(attribution: Mapping[str, Any]) -> str:
     """What is explained, by which relevance, and whether that is what ranked the neurons.
 
-    Args:
-        attribution: The settings of that group; {} where they are not known.
+    `attribution` are the settings of that group; {} where they are not known.
     """
     kind = (attribution.get("target") or {}).get("kind", "argmax")
     name, reduction = attribution.get("name"), attribution.get("reduction", "signed")

@@ -12,7 +12,7 @@ from sparc.display import numbers
 from sparc.display.console import table
 from sparc.display.plain import visible
 from sparc.errors import UserError
-from sparc.report.charts import comparison_figures
+from sparc.report.comparison_charts import comparison_figures
 from sparc.report.templating import page
 from sparc.runs.circuits import Circuit, read_circuits
 from sparc.storage.artifacts import write_json, write_text

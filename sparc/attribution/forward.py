@@ -22,8 +22,7 @@ def projection_module(block: Block, projection: str) -> nn.Module:
 
     Raises UserError for the gate of an MLP that has none.
     """
-    modules = {"up": block.up, "gate": block.gate, "down": block.down, "hidden": block.down}
-    module = modules[projection]
+    module: nn.Module | None = getattr(block, "down" if projection == "hidden" else projection)
     if module is None:
         raise UserError(
             f"attribution.projection={projection}: this model's MLP has no gate; "

@@ -173,16 +173,11 @@ def sample_relevance(
     reduction: str,
     scale: float = 1.0,
 ) -> list[torch.Tensor]:
-    """Relevance of each neuron for each sample of a batch.
+    """Relevance of each neuron for each sample of a batch; `scale`: see `watch_layers`.
 
-    Args:
-        target: maps last-position logits [samples, vocabulary] to [samples]; its sum is what the
-            backward pass starts from, so samples do not influence each other.
-        scale: see `watch_layers`.
-
-    Returns:
-        One [samples, neurons] tensor a layer, on that layer's device, in the order of
-        `batch.rows`.
+    The backward pass starts from the sum of `target`, so samples do not influence each other.
+    Returns one [samples, neurons] tensor a layer, on that layer's device, in the order of
+    `batch.rows`.
     """
     results: list[Any] = [None] * len(model.blocks)
     keep = results.__setitem__

@@ -81,17 +81,13 @@ def against_amount(title: str, path: Path, series: Sequence[Series], caption: st
         shift = 5.0 * (place - (len(series) - 1) / 2)
         marks.append(Dots(each.style, dots, joined=True, shift=shift))
     rows = [
-        [*_named(each, p), *_told(p.change, path), *_told(p.random, path)]
+        [each.name, f"{p.num_neurons:,}", *_told(p.change, path), *_told(p.random, path)]
         for each in series
         for p in each.points
     ]
     spoken = "; ".join(f"{name}, {amount} neurons: {change}" for name, amount, change, *_ in rows)
     columns = ["method", "neurons removed", "change", _INTERVAL, "random", _INTERVAL]
     return Figure(title, caption, drawing(f"{title}. {spoken}", x, y, *marks), columns, rows)
-
-
-def _named(series: Series, point: Measured) -> list[str]:
-    return [series.name, f"{point.num_neurons:,}"]
 
 
 def trade_off(series: Sequence[Series], primary: Path, metric: str) -> Figure | None:
@@ -122,9 +118,9 @@ def trade_off(series: Sequence[Series], primary: Path, metric: str) -> Figure | 
         ]
         marks.append(Dots(f"{each.style} faint", dots, joined=True))
     rows = [
-        [*_named(each, point), *_told(point.change, primary), *_told(point.change, GENERAL)]
+        [each.name, f"{p.num_neurons:,}", *_told(p.change, primary), *_told(p.change, GENERAL)]
         for each, points in pruned
-        for point, _ in points
+        for p, _ in points
     ]
     spoken = "; ".join(
         f"{name}, {n} neurons: {up} at {across}" for name, n, up, _, across, _ in rows

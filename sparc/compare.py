@@ -101,16 +101,12 @@ def _page(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> str:
     )
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare the runs named on the command line; 2 for a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m sparc.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument("--output", type=Path, help="folder for comparison.json and .html")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare the runs named on the command line; 2 for a user's mistake."""
-    given = _arguments(arguments)
+    given = parser.parse_args(arguments)
     try:
         circuits = read_circuits(given.runs)
     except UserError as error:

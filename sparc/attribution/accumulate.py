@@ -1,24 +1,93 @@
-"""Adding a method's statistic up over the samples of one reference set."""
+"""A method's statistic added up over samples: what batches, shards and resumed runs share."""
 
+import json
 import logging
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load, save
 
 from sparc.attribution.memory import batch_tokens
-from sparc.attribution.sums import Sums
 from sparc.config import AttributionConfig
 from sparc.errors import UserError
+from sparc.generation.inference import Advance, ignore
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import Model
+from sparc.storage.artifacts import whole
+from sparc.storage.cache import Corrupt
+from sparc.storage.digests import digest, tensors_digest
 
 _log = logging.getLogger(__name__)
 Statistic = Callable[[Batch], list[torch.Tensor]]
+_FIELDS = ("totals", "per_sample", "done")
 
 
-def _widest(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # MPS knows no float64
+@dataclass(frozen=True)
+class Sums:
+    """A method's statistic added up over some of a reference set's samples."""
+
+    totals: torch.Tensor
+    """[layers, width] float64."""
+    per_sample: torch.Tensor
+    """[samples] float64, each sample's own total; NaN for one left out as it is not finite."""
+    done: torch.Tensor
+    """[samples] bool."""
+
+    @property
+    def counted(self) -> int:
+        """Samples that are part of the totals."""
+        return int((self.done & ~self.per_sample.isnan()).sum())
+
+
+def merge(parts: Sequence[Sums]) -> Sums:
+    """The sums over all samples of disjoint `parts` of one reference set."""
+    per_sample = parts[0].per_sample.clone()
+    for part in parts[1:]:
+        per_sample = torch.where(part.done, part.per_sample, per_sample)
+    return Sums(
+        totals=torch.stack([part.totals for part in parts]).sum(0),
+        per_sample=per_sample,
+        done=torch.stack([part.done for part in parts]).any(0),
+    )
+
+
+def save_sums(sums: Sums, path: Path, key: Mapping[str, Any]) -> None:
+    """Write `sums` as one safetensors file, whole or not at all, with its key and checksum."""
+    tensors = {name: getattr(sums, name).contiguous() for name in _FIELDS}
+    metadata = {"key": json.dumps(key), "sha256": tensors_digest(tensors)}
+    with whole(path) as temporary, temporary.open("wb") as file:
+        file.write(save(tensors, metadata))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_sums(path: Path, key: Mapping[str, Any], layers: int, samples: int) -> Sums:
+    """Read what `save_sums` wrote under this very key, of so many layers and samples.
+
+    Raises Corrupt where it cannot be trusted.
+    """
+    try:
+        tensors = load(path.read_bytes())
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        if digest(json.loads(metadata["key"])) != digest(key):
+            raise Corrupt(f"{path.name} belongs to another key")
+        if metadata["sha256"] != tensors_digest(tensors):
+            raise Corrupt(f"{path.name} does not match its checksum")
+        sums = Sums(**{name: tensors[name] for name in _FIELDS})
+    except Corrupt:
+        raise
+    except Exception as error:  # any failure to read means that it must be computed anew
+        raise Corrupt(f"{path.name} is unreadable ({type(error).__name__})") from error
+    if len(sums.totals) != layers or len(sums.done) != samples:
+        raise Corrupt(f"{path.name} has {len(sums.totals)} layers and {len(sums.done)} samples")
+    return sums
 
 
 class _Accumulator:
@@ -34,8 +103,10 @@ class _Accumulator:
 
     def add(self, statistic: list[torch.Tensor], rows: list[int]) -> None:
         """Add one batch. Costs one synchronisation with the device: the check for NaN and Inf."""
-        layers = [values.to(_widest(values.device)) for values in statistic]
-        first = layers[0].device
+        first = statistic[0].device
+        layers = [  # MPS knows no float64
+            v.to(torch.float32 if v.device.type == "mps" else torch.float64) for v in statistic
+        ]
         row_totals = torch.stack([values.sum(1).to(first) for values in layers]).sum(0)
         finite = row_totals.isfinite()  # what is not finite anywhere makes its row's total so
         if not bool(finite.all()):
@@ -64,20 +135,17 @@ class _Accumulator:
 
     def sums(self, start: Sums | None) -> Sums:
         """Everything added so far, and what was there at the start."""
-        per_sample = torch.full((self._samples,), torch.nan, dtype=torch.float64)
-        done = torch.zeros(self._samples, dtype=torch.bool)
         if not self._rows:  # everything was done before
             assert start is not None, "reference sets are not empty"
             return start
         first = self._totals[0].device
         totals = torch.stack([total.to(first) for total in self._totals]).cpu().double()
+        per_sample = torch.full((self._samples,), torch.nan, dtype=torch.float64)
         per_sample[self._rows] = torch.cat(self._row_totals).cpu().double()
+        done = torch.zeros(self._samples, dtype=torch.bool)
         done[self._rows] = True
-        if start is not None:
-            totals = totals + start.totals
-            per_sample = torch.where(start.done, start.per_sample, per_sample)
-            done = done | start.done
-        return Sums(totals, per_sample, done)
+        found = Sums(totals, per_sample, done)
+        return found if start is None else merge([found, start])
 
 
 def accumulate(
@@ -91,7 +159,7 @@ def accumulate(
     start: Sums | None = None,
     keep: Callable[[Sums], None] = lambda _sums: None,
     label: str = "attribution",
-    advance: Callable[[int], None] = lambda _count: None,
+    advance: Advance = ignore,
 ) -> Sums:
     """Add the statistic `compute` up over `samples` (token ids), or over `rows` of them.
 

@@ -25,10 +25,7 @@ def activation(model: Model, config: AttributionConfig) -> Iterator[Method]:
     def statistic(batch: Batch) -> list[torch.Tensor]:
         tokens = batch.attention_mask.sum(1, keepdim=True)
         return projection_inputs(
-            model,
-            batch,
-            "hidden",
-            lambda hidden: hidden.abs().sum(1) / tokens.to(hidden.device),
+            model, batch, "hidden", lambda hidden: hidden.abs().sum(1) / tokens.to(hidden.device)
         )
 
     yield Method(statistic, mean)

@@ -1,4 +1,4 @@
-"""Replacing a method of one module instance, and taking it back without a trace."""
+"""Replacing what one module instance has, and taking it back without a trace."""
 
 import contextlib
 import types
@@ -21,19 +21,19 @@ def current(module: nn.Module, name: str) -> Callable[..., Any]:
     return method
 
 
+def put(stack: contextlib.ExitStack, module: nn.Module, name: str, value: Any) -> None:
+    """Set an attribute of this instance, past torch's own bookkeeping, until `stack` closes."""
+    missing = object()
+    before = vars(module).get(name, missing)
+    object.__setattr__(module, name, value)
+    if before is missing:
+        stack.callback(object.__delattr__, module, name)
+    else:
+        stack.callback(object.__setattr__, module, name, before)
+
+
 def bind(
     stack: contextlib.ExitStack, module: nn.Module, name: str, method: Callable[..., Any]
 ) -> None:
     """Make `method(module, ...)` the method `name` of this instance until `stack` closes."""
-    slot = _slot(module, name)
-    missing = object()
-    before = module.__dict__.get(slot, missing)
-    object.__setattr__(module, slot, types.MethodType(method, module))
-
-    def undo() -> None:
-        if before is missing:
-            object.__delattr__(module, slot)
-        else:
-            object.__setattr__(module, slot, before)
-
-    stack.callback(undo)
+    put(stack, module, _slot(module, name), types.MethodType(method, module))

@@ -1,27 +1,25 @@
-"""The scores of one reference set: from the cache, from parts, or computed and kept."""
+"""The scores of reference sets: from the cache, from parts, or computed and kept."""
 
-import contextlib
 import importlib.metadata
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_method
 
-from sparc.attribution.accumulate import Statistic, accumulate
-from sparc.attribution.memory import announce, batch_tokens, gradient_checkpointing
-from sparc.attribution.method import Method
+from sparc.attribution.accumulate import Sums, accumulate, load_sums, merge, save_sums
+from sparc.attribution.memory import announce, batch_tokens
+from sparc.attribution.method import Method, opened
 from sparc.attribution.samples import ReferenceSet
-from sparc.attribution.sums import Sums, load_sums, merge, save_sums
 from sparc.components.scores import Scores, held, load_scores, save_scores
 from sparc.components.sites import Site, sites
 from sparc.config import GENERAL, AttributionConfig
 from sparc.config.methods import DATA_FREE, method_options, source_digest
 from sparc.errors import UserError
+from sparc.generation.inference import Advance, ignore
 from sparc.models.batching import BatchTokens
 from sparc.models.model import Model
 from sparc.storage.artifacts import remove
@@ -34,17 +32,59 @@ _GRANULARITY = "neurons"
 _KIND = "scores"
 _PART = "sums.safetensors"
 _log = logging.getLogger(__name__)
-Advance = Callable[[int], None]
 
 
-def ignore(_count: int) -> None:
-    """Nobody watches the progress."""
+def attribute(
+    model: Model,
+    reference_sets: Sequence[ReferenceSet],
+    config: AttributionConfig,
+    cache: Path,
+    advance: Advance = ignore,
+) -> tuple[dict[tuple[str, int], Scores], bool]:
+    """Scores of each reference set, keyed by (set, seed), and whether all came from the cache.
+
+    With `config.shards` above 1 each set is made of that many parts; parts that are in the cache
+    are read, the others computed. `advance(count)` is called as samples are done. Raises
+    UserError where relevance is not finite or memory does not suffice.
+    """
+    engine = Engine(model, config, cache, advance)
+    engine.announce(reference_sets)
+    found = {(each.name, each.seed): engine.scores(each) for each in reference_sets}
+    scores = {which: scores for which, (scores, _) in found.items()}
+    return scores, all(cached for _, cached in found.values())
+
+
+def attribute_shard(
+    model: Model,
+    reference_sets: Sequence[ReferenceSet],
+    config: AttributionConfig,
+    cache: Path,
+    advance: Advance = ignore,
+) -> list[int]:
+    """Compute part `config.shard` of `config.shards` of each reference set: every K-th sample.
+
+    Returns the shards that are still missing; with none missing, `attribute` merges the parts
+    without computing anything.
+    """
+    shard = config.shard
+    assert shard is not None
+    engine = Engine(model, config, cache, advance)
+    engine.announce(reference_sets, shard)
+    unfinished = [each for each in reference_sets if not engine.has(each)]
+    for reference_set in unfinished:
+        if shard < len(reference_set.token_ids):  # a later shard has no samples to compute
+            engine.part(reference_set, shard)
+    return [
+        other
+        for other in range(config.shards)
+        if any(other < len(each.token_ids) and not engine.has(each, other) for each in unfinished)
+    ]
 
 
 def score_key(
-    model: Model, reference_set: ReferenceSet, config: AttributionConfig
+    model: Model, reference_set: ReferenceSet, config: AttributionConfig, shard: int | None = None
 ) -> dict[str, Any]:
-    """All that changes the scores of a reference set, and nothing else."""
+    """All that changes the scores of a reference set (or the sums of a part), and nothing else."""
     data_free = config.name in DATA_FREE
     return {
         **model.key,
@@ -56,6 +96,7 @@ def score_key(
         "source": source_digest(config._target_),
         "options": method_options(config),
         "formula": FORMULA_VERSION,
+        **({} if shard is None else {"shard": [shard, config.shards]}),
     }
 
 
@@ -73,8 +114,7 @@ class Engine:
         return tuple(sites(self.model, _GRANULARITY))
 
     @cached_property
-    def room(self) -> BatchTokens:
-        """What a batch of reference samples may take, the same for all sets."""
+    def _room(self) -> BatchTokens:  # the same for all sets: what did not fit is not tried again
         return batch_tokens(self.config)
 
     def announce(self, reference_sets: Sequence[ReferenceSet], shard: int | None = None) -> None:
@@ -82,31 +122,27 @@ class Engine:
 
         Nothing is said where everything is in the cache.
         """
+        total = self.config.shards
         lengths = [
-            len(each.token_ids[row]) for each in reference_sets for row in self._rows(each, shard)
+            len(ids)
+            for each in reference_sets
+            if not self.has(each)
+            for part in (range(total) if shard is None else [shard])
+            if total == 1 or not self.has(each, part)
+            for ids in each.token_ids[part::total]
         ]
         if lengths and self.config.name not in DATA_FREE:
             announce(self.model, lengths, self.config)
 
-    def _rows(self, reference_set: ReferenceSet, shard: int | None) -> list[int]:
-        """The samples that are to be computed."""
-        if self.has_scores(reference_set):
-            return []
-        shards = range(self.config.shards) if shard is None else [shard]
-        if self.config.shards > 1:
-            shards = [each for each in shards if not self.has_part(reference_set, each)]
-        samples = range(len(reference_set.token_ids))
-        return [row for each in shards for row in samples[each :: self.config.shards]]
+    def has(self, reference_set: ReferenceSet, shard: int | None = None) -> bool:
+        """Whether the cache holds the set's scores, or the sums of part `shard`."""
+        key = score_key(self.model, reference_set, self.config, shard)
 
-    def has_scores(self, reference_set: ReferenceSet) -> bool:
-        """Whether the cache holds the set's scores."""
-        key = score_key(self.model, reference_set, self.config)
-        return peek(self.cache, _KIND, key, load=self._load) is not None
+        def load(folder: Path) -> Scores | Sums:
+            if shard is None:
+                return self._load(folder)
+            return self._load_sums(reference_set, folder / _PART, key)
 
-    def has_part(self, reference_set: ReferenceSet, shard: int) -> bool:
-        """Whether the cache holds part `shard` of the set."""
-        load = partial(self._load_part, reference_set, shard)
-        key = self._part_key(reference_set, shard)
         return peek(self.cache, _KIND, key, load=load) is not None
 
     def scores(self, reference_set: ReferenceSet) -> tuple[Scores, bool]:
@@ -130,59 +166,34 @@ class Engine:
 
     def part(self, reference_set: ReferenceSet, shard: int) -> Sums:
         """The sums over every K-th sample of the set, beginning with sample `shard`."""
-        key = self._part_key(reference_set, shard)
+        key = score_key(self.model, reference_set, self.config, shard)
+
+        def load(folder: Path) -> Sums:
+            return self._load_sums(reference_set, folder / _PART, key)
 
         def save(folder: Path) -> None:
-            with self._method() as method:
-                assert method.statistic is not None
-                rows = range(shard, len(reference_set.token_ids), self.config.shards)
-                sums = self._sums(method.statistic, reference_set, key, rows)
-            save_sums(sums, folder / _PART, key)
+            with opened(self.model, self.config) as method:
+                save_sums(self._sums(method, reference_set, shard), folder / _PART, key)
 
-        load = partial(self._load_part, reference_set, shard)
         sums, cached = fetch(self.cache, _KIND, key, load=load, save=save)
         if cached:
             self.advance(int(sums.done.sum()))
         return sums
 
-    @contextlib.contextmanager
-    def _method(self) -> Iterator[Method]:
-        with contextlib.ExitStack() as stack:
-            again = self.config.gradient_checkpointing
-            stack.enter_context(gradient_checkpointing(self.model, again))
-            yield stack.enter_context(self._opened())
-
-    def _opened(self) -> contextlib.AbstractContextManager[Method]:
-        """The method's context. Raises UserError where the target gives none."""
-        target = self.config._target_
-        try:
-            opened = get_method(target)(self.model, self.config)
-        except TypeError as error:
-            raise UserError(f"attribution._target_={target}: {error}") from error
-        if not isinstance(opened, contextlib.AbstractContextManager):
-            raise UserError(
-                f"attribution._target_={target}: is no attribution method: called with model and "
-                f"configuration it gives a {type(opened).__name__}, not a context of a Method"
-            )
-        return opened
-
     def _compute(self, reference_set: ReferenceSet) -> Scores:
-        samples = len(reference_set.token_ids)
-        sums = None
+        samples, sums = len(reference_set.token_ids), None
         if self.config.shards > 1 and self.config.name not in DATA_FREE:
             # Before the method's own block: each part opens it, and rules must not be bound twice.
-            shards = min(self.config.shards, samples)
-            sums = merge([self.part(reference_set, shard) for shard in range(shards)])
-        with self._method() as method:
+            shards = range(min(self.config.shards, samples))
+            sums = merge([self.part(reference_set, shard) for shard in shards])
+        with opened(self.model, self.config) as method:
             if method.statistic is None:
                 self.advance(samples)
                 values = method.scores(torch.empty(0), 0)
                 # the contrast general - undesired is then the score itself
                 values = values if reference_set.name == GENERAL else torch.zeros_like(values)
                 return held(_GRANULARITY, self._sites, values)
-            if sums is None:
-                key = score_key(self.model, reference_set, self.config)
-                sums = self._sums(method.statistic, reference_set, key, range(samples))
+            sums = sums or self._sums(method, reference_set)
             if not sums.counted:
                 raise UserError(
                     f"{_label(reference_set)}: no reference sample has finite relevance"
@@ -190,24 +201,21 @@ class Engine:
             values = method.scores(sums.totals, sums.counted)
             return held(_GRANULARITY, self._sites, values, sums.counted, sums.per_sample)
 
-    def _sums(
-        self,
-        compute: Statistic,
-        reference_set: ReferenceSet,
-        key: dict[str, Any],
-        rows: Sequence[int],
-    ) -> Sums:
-        """Compute sums over `rows`, going on from what a process that ended early has left."""
+    def _sums(self, method: Method, reference_set: ReferenceSet, shard: int | None = None) -> Sums:
+        """Add up, going on from what a process that ended early has left."""
+        assert method.statistic is not None
+        key = score_key(self.model, reference_set, self.config, shard)
         left = entry_folder(self.cache, _KIND, key)
         left = left.with_name(f"{left.name}.partial.safetensors")
+        samples, step = reference_set.token_ids, 1 if shard is None else self.config.shards
         sums = accumulate(
             self.model,
-            compute,
-            reference_set.token_ids,
+            method.statistic,
+            samples,
             self.config,
-            rows=rows,
-            room=self.room,
-            start=self._resumed(left, key, len(reference_set.token_ids)),
+            rows=range(shard or 0, len(samples), step),
+            room=self._room,
+            start=self._resumed(reference_set, left, key),
             keep=lambda sums: save_sums(sums, left, key),
             label=_label(reference_set),
             advance=self.advance,
@@ -215,29 +223,24 @@ class Engine:
         left.unlink(missing_ok=True)
         return sums
 
-    def _resumed(self, path: Path, key: dict[str, Any], samples: int) -> Sums | None:
+    def _resumed(self, references: ReferenceSet, path: Path, key: dict[str, Any]) -> Sums | None:
         if not path.exists():
             return None
         try:
-            sums = load_sums(path, key, len(self.model.blocks), samples)
+            sums = self._load_sums(references, path, key)
         except Corrupt as error:
             _log.warning("unfinished attribution %s: starting over", error)
             remove(path)
             return None
-        _log.info("going on after %d of %d reference samples", int(sums.done.sum()), samples)
+        done = int(sums.done.sum())
+        _log.info("going on after %d of %d reference samples", done, len(sums.done))
         return sums
-
-    def _part_key(self, reference_set: ReferenceSet, shard: int) -> dict[str, Any]:
-        key = score_key(self.model, reference_set, self.config)
-        return {**key, "shard": [shard, self.config.shards]}
 
     def _load(self, folder: Path) -> Scores:
         return load_scores(folder, _GRANULARITY, self._sites)
 
-    def _load_part(self, reference_set: ReferenceSet, shard: int, folder: Path) -> Sums:
-        key = self._part_key(reference_set, shard)
-        samples = len(reference_set.token_ids)
-        return load_sums(folder / _PART, key, len(self.model.blocks), samples)
+    def _load_sums(self, references: ReferenceSet, path: Path, key: dict[str, Any]) -> Sums:
+        return load_sums(path, key, len(self.model.blocks), len(references.token_ids))
 
 
 def _label(reference_set: ReferenceSet) -> str:

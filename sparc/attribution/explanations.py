@@ -47,8 +47,7 @@ def explain(
     first: dict[str, ReferenceSet] = {}
     for each in reference_sets:
         first.setdefault(each.name, each)
-    neurons = selection.indices
-    shown = min(SHOWN_NEURONS, selection.count)
+    neurons, shown = selection.indices, min(SHOWN_NEURONS, selection.count)
     room = batch_tokens(config)
     relevance = {
         name: token_relevance(model, each.token_ids[:READ_TEXTS], neurons, shown, config, room)
@@ -104,14 +103,14 @@ def _text(
         "position": position,
         "cut": len(ids) > LAST_TOKENS,
         "tokens": _words(model, ids[-LAST_TOKENS:]),
-        "inputs": _rounded(found.inputs[-LAST_TOKENS:]),
-        "removed": _rounded(found.removed[-LAST_TOKENS:]),
+        "inputs": list(map(_rounded, found.inputs[-LAST_TOKENS:])),
+        "removed": list(map(_rounded, found.removed[-LAST_TOKENS:])),
         "next_token": _words(model, [found.next_token])[0],
     }
 
 
-def _rounded(values: torch.Tensor) -> list[float]:
-    return [float(f"{value:.4g}") for value in values.tolist()]
+def _rounded(value: torch.Tensor) -> float:
+    return float(f"{float(value):.4g}")
 
 
 def _card(
@@ -126,8 +125,8 @@ def _card(
     contexts = {
         name: _contexts(model, each, relevance[name], place) for name, each in references.items()
     }
-    undesired = contexts.get("undesired", [])
-    sign = -1.0 if sum(each["activation"] for each in undesired) < 0 else 1.0
+    activation = sum(each["activation"] for each in contexts.get("undesired", []))
+    sign = -1.0 if activation < 0 else 1.0
     promoted, suppressed = _vocabulary(model, (site.layer, index), sign)
     return {
         "scores": [
@@ -144,17 +143,17 @@ def _contexts(
     model: Model, references: ReferenceSet, found: Sequence[TokenRelevance], place: int
 ) -> list[dict[str, Any]]:
     """The tokens where the neuron is most relevant, one a text at most."""
-    peaks = [(float(each.neurons[:, place].max()), row) for row, each in enumerate(found)]
+    peaks = [float(each.neurons[:, place].max()) for each in found]
     result = []
-    for value, row in sorted(peaks, key=lambda peak: (-peak[0], peak[1]))[:_CONTEXTS]:
+    for row in sorted(range(len(found)), key=lambda row: -peaks[row])[:_CONTEXTS]:
         at = int(found[row].neurons[:, place].argmax())
         ids = references.token_ids[row]
         result.append(
             {
                 "before": str(model.tokenizer.decode(list(ids[max(0, at - _BEFORE) : at]))),
                 "token": _words(model, [ids[at]])[0],
-                "relevance": float(f"{value:.4g}"),
-                "activation": float(f"{float(found[row].hidden[at, place]):.4g}"),
+                "relevance": _rounded(found[row].neurons[at, place]),
+                "activation": _rounded(found[row].hidden[at, place]),
             }
         )
     return result
@@ -172,12 +171,8 @@ def _vocabulary(model: Model, neuron: tuple[int, int], sign: float) -> tuple[lis
     if unembedding.shape[1] != len(column):
         return [], []
     column = column.to(unembedding.device).float()
-    parts = torch.split(
-        unembedding, _ROWS
-    )  # in float32 the whole would take a large model's gigabytes
+    parts = torch.split(unembedding, _ROWS)  # the whole in float32 would take gigabytes
     effect = sign * torch.cat([part.float() @ column for part in parts])
     count = min(_TOKENS, len(effect) // 2)
-    return (
-        _words(model, effect.topk(count).indices.tolist()),
-        _words(model, (-effect).topk(count).indices.tolist()),
-    )
+    high, low = (_words(model, e.topk(count).indices.tolist()) for e in (effect, -effect))
+    return high, low

@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
+from sparc.attribution.forward import target
 from sparc.attribution.method import Method, mean
 from sparc.attribution.relevance import sample_relevance
-from sparc.attribution.target import target
 from sparc.config import AttributionConfig
 from sparc.models.model import Model
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 
 import torch
 
-from sparc.attribution.forward import last_logits
+from sparc.attribution.forward import fixed_target, last_logits
 from sparc.attribution.method import Method, mean
 from sparc.attribution.relevance import sample_relevance
-from sparc.attribution.target import fixed_target
 from sparc.config import AttributionConfig
 from sparc.models.batching import Batch
 from sparc.models.model import Model

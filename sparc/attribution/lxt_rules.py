@@ -13,6 +13,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,7 @@ def _without_model_zoo() -> None:
 
 
 def load_lxt() -> tuple[Any, Any]:
-    """lxt's `rules` and `patches` modules.
-
-    Raises UserError where lxt is not installed.
-    """
+    """lxt's `rules` and `patches` modules. Raises UserError where lxt is not installed."""
     if importlib.util.find_spec("lxt") is None:
         raise UserError(
             "attribution=lrp needs lxt, which is not installed: run "
@@ -65,23 +63,15 @@ def load_lxt() -> tuple[Any, Any]:
     return rules, patches
 
 
-def _gemma_norm(rules: Any) -> Callable[[Any, torch.Tensor], Any]:
+def _gemma_norm(rules: Any, module: Any, x: torch.Tensor) -> Any:
     """Gemma's RMSNorm core with the variance as a constant: the identity rule of lxt's norms."""
-
-    def norm(self: Any, x: torch.Tensor) -> Any:
-        variance = x.pow(2).mean(-1, keepdim=True)
-        return x * rules.stop_gradient(torch.rsqrt(variance + self.eps))
-
-    return norm
+    variance = x.pow(2).mean(-1, keepdim=True)
+    return x * rules.stop_gradient(torch.rsqrt(variance + module.eps))
 
 
-def _identity_activation(rules: Any) -> Callable[[Any, torch.Tensor], Any]:
+def _identity_activation(rules: Any, module: Any, x: torch.Tensor) -> Any:
     """The identity rule around an activation module's own forward."""
-
-    def forward(self: Any, x: torch.Tensor) -> Any:
-        return rules.identity_rule_implicit(lambda value: type(self).forward(self, value), x)
-
-    return forward
+    return rules.identity_rule_implicit(partial(type(module).forward, module), x)
 
 
 def _bindings(model: Model, variant: str) -> Iterator[tuple[nn.Module, str, Callable[..., Any]]]:
@@ -92,7 +82,7 @@ def _bindings(model: Model, variant: str) -> Iterator[tuple[nn.Module, str, Call
         if block.gate is not None:
             yield block.mlp, "forward", gated
         else:
-            yield block.activation, "forward", _identity_activation(rules)
+            yield block.activation, "forward", partial(_identity_activation, rules)
     for module in model.network.modules():
         if isinstance(module, nn.Dropout):
             yield module, "forward", patches.dropout_forward
@@ -101,7 +91,7 @@ def _bindings(model: Model, variant: str) -> Iterator[tuple[nn.Module, str, Call
         elif hasattr(module, "variance_epsilon"):
             yield module, "forward", patches.rms_norm_forward
         elif type(module).__name__ == "Gemma3RMSNorm":
-            yield module, "_norm", _gemma_norm(rules)
+            yield module, "_norm", partial(_gemma_norm, rules)
 
 
 def _bind_attention(stack: contextlib.ExitStack, model: Model, variant: str) -> None:
@@ -112,12 +102,10 @@ def _bind_attention(stack: contextlib.ExitStack, model: Model, variant: str) -> 
     implementation = network.config._attn_implementation
     if implementation.startswith(_PREFIX):
         raise RuntimeError("LRP rules are bound already: twice would divide gradients twice")
-    source = importlib.import_module(type(network).__module__)
-    function = (
-        source.eager_attention_forward
-        if implementation == "eager"
-        else ALL_ATTENTION_FUNCTIONS[implementation]
-    )
+    if implementation == "eager":
+        function = importlib.import_module(type(network).__module__).eager_attention_forward
+    else:
+        function = ALL_ATTENTION_FUNCTIONS[implementation]
     name = f"{_PREFIX}{variant}_{implementation}_{id(network):x}"
     ALL_ATTENTION_FUNCTIONS[name] = wrap(function)
     stack.callback(lambda: ALL_ATTENTION_FUNCTIONS.pop(name))
@@ -131,10 +119,10 @@ def _bind_attention(stack: contextlib.ExitStack, model: Model, variant: str) -> 
 
 @contextlib.contextmanager
 def lrp_rules(model: Model, variant: str = "attnlrp") -> Iterator[None]:
-    """Inside the block, gradient x input of `model` is LRP relevance.
+    """Inside the block gradient x input of `model` is LRP relevance; logits do not change.
 
-    variant: `attnlrp` (uniform rule at the softmax's products) or `cp` (attention weights and
-    gates as constants). Logits do not change. Raises UserError where lxt is missing.
+    `attnlrp` has the uniform rule at the softmax's products, `cp` takes attention weights and
+    gates as constants. Raises UserError where lxt is missing.
     """
     with contextlib.ExitStack() as stack:
         for module, name, rule in list(_bindings(model, variant)):

@@ -7,8 +7,8 @@ itself and the smallest neurons go first, as in magnitude pruning. It is blind t
 import contextlib
 from collections.abc import Iterator
 
+from sparc.attribution.forward import weighted_sum
 from sparc.attribution.method import Method
-from sparc.attribution.weights import weighted_sum
 from sparc.config import AttributionConfig
 from sparc.models.model import Model
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from sparc.attribution.binding import put
 from sparc.config import AttributionConfig
 from sparc.config.methods import FORWARD_ONLY
 from sparc.models.batching import BatchTokens, token_budget
@@ -36,46 +37,29 @@ def _recompute(function: Any, *inputs: Any) -> Any:
 
 @contextlib.contextmanager
 def gradient_checkpointing(model: Model, wanted: bool = True) -> Iterator[None]:
-    """Keep only each decoder layer's input, and compute the layer again in the backward pass.
+    """If `wanted` keep only each decoder layer's input, and compute the layer again backwards.
 
-    Nothing changes unless it is `wanted`.
     Layers do so in training mode only, so the layers themselves are put in it, but none of the
     modules inside them: dropout modules stay off. What a layer itself drops in training mode (OPT
     does so by a function and a number) is set to zero, and layer drop belongs to the decoder,
     which stays in evaluation mode. Everything is put back at the end.
     """
+    if not wanted:
+        yield
+        return
     with contextlib.ExitStack() as stack:
-        if not wanted:
-            yield
-            return
         # a layer that is computed again hands a gradient on to its input if that asks for one
         embeddings = model.network.get_input_embeddings()
         hook = embeddings.register_forward_hook(lambda _m, _i, output: output.requires_grad_())
         stack.callback(hook.remove)
         for layer in model.network.get_submodule(model.family.layers):
-            changes = {
-                "gradient_checkpointing": True,
-                "_gradient_checkpointing_func": _recompute,
-                "training": True,
-            }
-            changes |= {
-                name: 0.0
-                for name, value in vars(layer).items()
-                if "drop" in name and isinstance(value, float)
-            }
-            before = dict(vars(layer))
-            stack.callback(_put_back, layer, changes, before)
-            for name, value in changes.items():
-                object.__setattr__(layer, name, value)
+            put(stack, layer, "gradient_checkpointing", True)
+            put(stack, layer, "_gradient_checkpointing_func", _recompute)
+            put(stack, layer, "training", True)
+            for name, value in list(vars(layer).items()):
+                if "drop" in name and isinstance(value, float):
+                    put(stack, layer, name, 0.0)
         yield
-
-
-def _put_back(layer: Any, names: Any, before: dict[str, Any]) -> None:
-    for name in names:
-        if name in before:
-            object.__setattr__(layer, name, before[name])
-        else:
-            object.__delattr__(layer, name)
 
 
 @dataclass(frozen=True)
@@ -108,14 +92,13 @@ def shapes(network: Any, row: Family) -> Shapes:
     up: Any = blocks[0].up.weight
     heads = config.num_attention_heads
     matrices = (each for each in network.get_submodule(row.layers).parameters() if each.ndim > 1)
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Shapes(
         layers=len(blocks),
         hidden=config.hidden_size,
         neurons=int(up.shape[1 if row.transposed else 0]),
         heads=heads,
         key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
-        head_size=size,
+        head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
         vocabulary=config.vocab_size,
         weights=sum(each.numel() for each in matrices),
         watched=len(blocks) * up.numel(),
@@ -142,19 +125,13 @@ class Estimate:
     def seconds(self, rate: float) -> float:
         """Time on a machine that multiplies large matrices at `rate` operations a second.
 
-        Everything else takes a third more, as measured on a CPU
-        (benchmarks/README.md).
+        Everything else takes a third more, as measured on a CPU (benchmarks/README.md).
         """
         return (self.flops + self.padded_flops) / rate / _SHARE
 
 
 def estimate(model: Model, lengths: Sequence[int], config: AttributionConfig) -> Estimate:
-    """Memory and operations of attributing samples of `lengths` tokens; see `estimate_shapes`."""
-    return estimate_shapes(shapes(model.network, model.family), lengths, config)
-
-
-def estimate_shapes(sizes: Shapes, lengths: Sequence[int], config: AttributionConfig) -> Estimate:
-    """As `estimate`, for a model of which only the sizes are known.
+    """Memory and operations of attributing samples of `lengths` tokens.
 
     flops: a forward pass has 2 per weight of the decoder layers and token, and in attention 4 per
     pair of tokens and unit of the heads' width. The backward pass has the former once (activations
@@ -163,6 +140,7 @@ def estimate_shapes(sizes: Shapes, lengths: Sequence[int], config: AttributionCo
     The last MLP and the logits are those of one position a sample. Checkpointing goes back to the
     embeddings and adds one more forward pass. bytes: see `_batch_bytes`.
     """
+    sizes = shapes(model.network, model.family)
     groups = token_budget(lengths, config.batch_tokens)
     padded = [lengths[group[0]] for group in groups for _ in group]
     flops = _flops(sizes, lengths, config)
@@ -225,12 +203,8 @@ def announce(model: Model, lengths: Sequence[int], config: AttributionConfig) ->
     _log.info(
         "attribution by %s: %d samples, %d tokens in %d batches, about %.3g TFLOP and %.2g GB "
         "of memory above the model's weights",
-        config.name,
-        len(lengths),
-        cost.tokens,
-        cost.batches,
-        cost.flops / 1e12,
-        cost.bytes / 1e9,
+        *(config.name, len(lengths), cost.tokens, cost.batches),
+        *(cost.flops / 1e12, cost.bytes / 1e9),
     )
     offloaded = any(is_offloaded(module) for module in model.network.modules())
     if offloaded and not config.gradient_checkpointing and config.name not in FORWARD_ONLY:

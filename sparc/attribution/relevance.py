@@ -7,26 +7,27 @@ them it is gradient x input. Column i of the down projection has sum_t h_it dL/d
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from sparc.attribution.binding import bind, current
 from sparc.attribution.forward import (
+    Target,
     by_sample,
     last_logits,
     projection_module,
     wide,
     without_padding,
 )
-from sparc.attribution.target import Target
 from sparc.models.batching import Batch
 from sparc.models.last_mlp import last_mlp_from
 from sparc.models.model import Model
 
-PROJECTIONS = ("up", "gate", "down", "hidden")
+_COLUMNS = ("down", "hidden")  # projections whose columns are neurons, not their rows
 _PART = 2**20  # weights: 4 MB in float32
 
 
@@ -82,65 +83,58 @@ def _on_gradient(tensor: Any, function: Callable[[torch.Tensor], None]) -> None:
         tensor.register_hook(function)
 
 
+_Forward = Callable[[torch.Tensor], torch.Tensor]
 Watch = Callable[[torch.Tensor, torch.Tensor], None]
 """(value [.., neurons], gradient there) of one layer."""
 
 
-def _at_output(original: Callable[..., Any], scale: float, watch: Watch) -> Callable[..., Any]:
+def _at_output(
+    original: _Forward, scale: float, watch: Watch, module: Any, x: torch.Tensor
+) -> torch.Tensor:
     """The forward of a linear layer whose rows are watched, and scaled by `scale`."""
-
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = original(x)
-        # Only a detached tensor may be kept: a hook that holds its own tensor is a cycle, and the
-        # whole graph would live until the garbage collector comes by.
-        value, bias = output.detach(), self.bias
-        if scale != 1:
-            output = output * scale if bias is None else torch.lerp(bias, output, scale)
-        _on_gradient(output, lambda g: watch(value if bias is None else value - bias, g))
-        return output
-
-    return forward
+    output = original(x)
+    # Only a detached tensor may be kept: a hook that holds its own tensor is a cycle, and the
+    # whole graph would live until the garbage collector comes by.
+    value, bias = output.detach(), module.bias
+    if scale != 1:
+        output = output * scale if bias is None else torch.lerp(bias, output, scale)
+    _on_gradient(output, lambda g: watch(value if bias is None else value - bias, g))
+    return output
 
 
-def _at_input(original: Callable[..., Any], scale: float, watch: Watch) -> Callable[..., Any]:
+def _at_input(
+    original: _Forward, scale: float, watch: Watch, _module: Any, x: torch.Tensor
+) -> torch.Tensor:
     """The forward of a linear layer whose inputs are watched, and scaled by `scale`."""
-
-    def forward(_self: Any, x: torch.Tensor) -> torch.Tensor:
-        value = x.detach()
-        if scale != 1:
-            x = x * scale
-        _on_gradient(x, lambda gradient: watch(value, gradient))
-        output: torch.Tensor = original(x)
-        return output
-
-    return forward
+    value = x.detach()
+    if scale != 1:
+        x = x * scale
+    _on_gradient(x, lambda gradient: watch(value, gradient))
+    return original(x)
 
 
 def _with_weights(
-    original: Callable[..., Any],
+    original: _Forward,
     transposed: bool,
     axis: int,
     batch: Batch,
     keep: Callable[[torch.Tensor], None],
-) -> Callable[..., Any]:
+    module: Any,
+    x: torch.Tensor,
+) -> torch.Tensor:
     """The forward of a linear layer whose weights are watched one by one."""
+    output, value = original(x), x.detach()
+    weight = module.weight.T if transposed else module.weight
 
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = original(x)
-        value = x.detach()
-        weight = self.weight.T if transposed else self.weight
+    def watch(gradient: torch.Tensor) -> None:
+        # 0 * inf would be NaN, so both factors are zero at padded positions
+        inputs, gradients = (
+            without_padding(by_sample(each, batch), batch) for each in (value, gradient)
+        )
+        keep(_abs_weight(inputs, gradients, weight, axis))
 
-        def watch(gradient: torch.Tensor) -> None:
-            # 0 * inf would be NaN, so both factors are zero at padded positions
-            inputs, gradients = (
-                without_padding(by_sample(each, batch), batch) for each in (value, gradient)
-            )
-            keep(_abs_weight(inputs, gradients, weight, axis))
-
-        _on_gradient(output, watch)
-        return output
-
-    return forward
+    _on_gradient(output, watch)
+    return output
 
 
 def watch_layers(
@@ -154,31 +148,20 @@ def watch_layers(
     """Until `stack` closes, hand gradient x input's factors to `watch(layer, value, gradient)`.
 
     Both are of the projection's neurons, before anything is added up; the value without its bias.
-
-    Args:
-        scale: multiplies the projection's weights in all layers at once while values stay those
-            of the unscaled weights (a point on the path of integrated gradients).
+    `scale` multiplies the projection's weights in all layers at once while values stay those of
+    the unscaled weights (a point on the path of integrated gradients).
     """
-    watched = _at_input if projection in ("down", "hidden") else _at_output
-    for layer, block in enumerate(model.blocks):
-        module = projection_module(block, projection)
-        forward = watched(current(module, "forward"), scale, partial(watch, layer))
+    watched = _at_input if projection in _COLUMNS else _at_output
+    for layer, module, original in _layers(model, projection):
+        forward = partial(watched, original, scale, partial(watch, layer))
         bind(stack, module, "forward", forward)
 
 
-def _watch_weights(
-    stack: contextlib.ExitStack,
-    model: Model,
-    projection: str,
-    batch: Batch,
-    keep: Callable[[int, torch.Tensor], None],
-) -> None:
-    axis = 0 if projection in ("down", "hidden") else 1
+def _layers(model: Model, projection: str) -> Iterator[tuple[int, nn.Module, _Forward]]:
+    """Number, linear module and its forward of each layer's projection."""
     for layer, block in enumerate(model.blocks):
         module = projection_module(block, projection)
-        original, transposed = current(module, "forward"), model.family.transposed
-        forward = _with_weights(original, transposed, axis, batch, partial(keep, layer))
-        bind(stack, module, "forward", forward)
+        yield layer, module, current(module, "forward")
 
 
 def sample_relevance(
@@ -190,21 +173,14 @@ def sample_relevance(
     reduction: str,
     scale: float = 1.0,
 ) -> list[torch.Tensor]:
-    """Relevance of each neuron for each sample of a batch.
+    """Relevance of each neuron for each sample of a batch; `scale`: see `watch_layers`.
 
-    Args:
-        target: maps last-position logits [samples, vocabulary] to [samples]; its sum is what the
-            backward pass starts from, so samples do not influence each other.
-        scale: see `watch_layers`.
-
-    Returns:
-        One [samples, neurons] tensor a layer, on that layer's device, in the order of
-        `batch.rows`.
+    The backward pass starts from the sum of `target`, so samples do not influence each other.
+    Returns one [samples, neurons] tensor a layer, on that layer's device, in the order of
+    `batch.rows`.
     """
     results: list[Any] = [None] * len(model.blocks)
-
-    def keep(layer: int, relevance: torch.Tensor) -> None:
-        results[layer] = relevance
+    keep = results.__setitem__
 
     def keep_product(layer: int, value: torch.Tensor, gradient: torch.Tensor) -> None:
         relevance = _signed(by_sample(value, batch), by_sample(gradient, batch), batch)
@@ -213,7 +189,10 @@ def sample_relevance(
     with contextlib.ExitStack() as stack, torch.enable_grad():
         stack.enter_context(last_mlp_from(model.network, -1))
         if reduction == "abs_weight":
-            _watch_weights(stack, model, projection, batch, keep)
+            how = model.family.transposed, 0 if projection in _COLUMNS else 1, batch
+            for layer, module, original in _layers(model, projection):
+                forward = partial(_with_weights, original, *how, partial(keep, layer))
+                bind(stack, module, "forward", forward)
         else:
             watch_layers(stack, model, projection, keep_product, scale=scale)
         torch.autograd.backward(target(last_logits(model, batch)).sum())

@@ -6,20 +6,18 @@ the latter is conserved: it adds up to the explained output, but for biases).
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import groupby
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from sparc.attribution.forward import last_logits
+from sparc.attribution.forward import Target, last_logits, target
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.memory import batch_tokens, gradient_checkpointing
 from sparc.attribution.relevance import watch_layers
-from sparc.attribution.target import Target, target
 from sparc.config import AttributionConfig
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import Model
@@ -41,16 +39,6 @@ class TokenRelevance:
     """[tokens, shown] their hidden activation."""
     next_token: int
     """The id with the largest logit after the text."""
-
-
-@dataclass
-class _Recording:
-    """What one batch's passes leave on the input's device; the CPU reads it once, at the end."""
-
-    embedding: torch.Tensor | None
-    removed: torch.Tensor
-    neurons: torch.Tensor
-    hidden: torch.Tensor
 
 
 def token_relevance(
@@ -88,16 +76,17 @@ def token_relevance(
 def _batch_relevance(
     model: Model, batch: Batch, neurons: Neurons, shown: int, explained: Target, projection: str
 ) -> Iterator[TokenRelevance]:
-    shape = (*batch.input_ids.shape, shown)
-    recording = _Recording(
-        None,
-        *(batch.input_ids.new_zeros(s, dtype=torch.float32) for s in (shape[:2], shape, shape)),
-    )
+    recording = _Recording(batch, neurons, shown)
     with contextlib.ExitStack() as stack, torch.enable_grad():
-        _watch(stack, model, recording, neurons, shown, projection)
+        embeddings = model.network.get_input_embeddings()
+        stack.callback(embeddings.register_forward_hook(recording.keep_embedding).remove)
+        for layer in recording.spans:
+            keep = partial(recording.keep_hidden, layer)
+            stack.callback(model.blocks[layer].down.register_forward_hook(keep).remove)
+        watch_layers(stack, model, projection, recording.keep_relevance)
         logits = last_logits(model, batch)
         explained(logits).sum().backward()  # type: ignore[no-untyped-call]
-    embedding: Any = recording.embedding
+    embedding = recording.embedding
     inputs = (embedding.detach().float() * embedding.grad.float()).sum(-1).cpu()
     removed, kept, hidden = (
         each.cpu() for each in (recording.removed, recording.neurons, recording.hidden)
@@ -105,76 +94,51 @@ def _batch_relevance(
     top = logits.detach().argmax(-1).tolist()
     for row, mask in enumerate(batch.attention_mask.bool().cpu()):
         yield TokenRelevance(
-            inputs=inputs[row, mask],
-            removed=removed[row, mask],
-            neurons=kept[row, mask],
-            hidden=hidden[row, mask],
-            next_token=top[row],
+            *(inputs[row, mask], removed[row, mask], kept[row, mask], hidden[row, mask]), top[row]
         )
 
 
-def _watch(
-    stack: contextlib.ExitStack,
-    model: Model,
-    recording: _Recording,
-    neurons: Neurons,
-    shown: int,
-    projection: str,
-) -> None:
-    def keep_embedding(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        output.requires_grad_().retain_grad()
-        recording.embedding = output
+class _Recording:
+    """What one batch's passes leave on the input's device; the CPU reads it once, at the end."""
 
-    embeddings = model.network.get_input_embeddings()
-    stack.callback(embeddings.register_forward_hook(keep_embedding).remove)
-    order = sorted(range(len(neurons)), key=lambda place: neurons[place][0])
-    # one copy a device, for all layers: the CPU waits for each
-    indices_on = cache(torch.tensor([neurons[place][1] for place in order]).to)
-    layers: dict[int, _Layer] = {}
-    first = 0
-    for number, group in groupby(order, key=lambda place: neurons[place][0]):
-        places = list(group)
-        layers[number] = _Layer(recording, places, indices_on, first, shown)
-        first += len(places)
-        hidden = model.blocks[number].down
-        stack.callback(hidden.register_forward_hook(layers[number].keep_hidden).remove)
+    embedding: Any
 
-    def keep(layer: int, value: torch.Tensor, gradient: torch.Tensor) -> None:
-        if layer in layers:
-            layers[layer].keep_relevance(value, gradient)
+    def __init__(self, batch: Batch, neurons: Neurons, shown: int) -> None:
+        shape = batch.input_ids.shape
+        zeros = partial(batch.input_ids.new_zeros, dtype=torch.float32)
+        self.removed = zeros(shape)
+        self.neurons, self.hidden = zeros((*shape, shown)), zeros((*shape, shown))
+        self._order = sorted(range(len(neurons)), key=lambda place: neurons[place][0])
+        # one copy a device, for all layers: the CPU waits for each
+        self._indices_on = cache(torch.tensor([neurons[place][1] for place in self._order]).to)
+        self.spans: dict[int, slice] = {}
+        """Where in the order of layers the chosen neurons of each layer stand."""
+        layers = [neurons[place][0] for place in self._order]
+        for layer in dict.fromkeys(layers):
+            first = layers.index(layer)
+            self.spans[layer] = slice(first, first + layers.count(layer))
 
-    watch_layers(stack, model, projection, keep)
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """The chosen neurons of one layer: their places in the choice and indices in the layer.
-
-    The latter stand in `indices_on(device)` from `first` on.
-    """
-
-    recording: _Recording
-    places: list[int]
-    indices_on: Callable[[torch.device], torch.Tensor]
-    first: int
-    shown: int
-
-    def _pick(self, value: torch.Tensor) -> torch.Tensor:
-        indices = self.indices_on(value.device)[self.first : self.first + len(self.places)]
+    def _pick(self, layer: int, value: torch.Tensor) -> torch.Tensor:
+        indices = self._indices_on(value.device)[self.spans[layer]]
         picked = value.detach().index_select(-1, indices).float()
         # OPT runs its MLP on [samples * tokens, width]
-        return picked.reshape(*self.recording.removed.shape, -1)
+        return picked.reshape(*self.removed.shape, -1)
 
-    def _keep(self, store: torch.Tensor, values: torch.Tensor) -> None:
-        for column, place in enumerate(self.places):
-            if place < self.shown:
+    def _keep(self, store: torch.Tensor, layer: int, values: torch.Tensor) -> None:
+        for column, place in enumerate(self._order[self.spans[layer]]):
+            if place < store.shape[-1]:
                 store[..., place] = values[..., column]
 
-    def keep_hidden(self, _module: nn.Module, inputs: Any, _output: torch.Tensor) -> None:
-        self._keep(self.recording.hidden, self._pick(inputs[0]).to(self.recording.hidden.device))
+    def keep_embedding(self, _module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
+        output.requires_grad_().retain_grad()
+        self.embedding = output
 
-    def keep_relevance(self, value: torch.Tensor, gradient: torch.Tensor) -> None:
-        relevance = self._pick(value) * self._pick(gradient)
-        relevance = relevance.to(self.recording.removed.device)
-        self.recording.removed += relevance.sum(-1)
-        self._keep(self.recording.neurons, relevance)
+    def keep_hidden(self, layer: int, _module: nn.Module, inputs: Any, _output: Any) -> None:
+        self._keep(self.hidden, layer, self._pick(layer, inputs[0]).to(self.hidden.device))
+
+    def keep_relevance(self, layer: int, value: torch.Tensor, gradient: torch.Tensor) -> None:
+        if layer in self.spans:
+            relevance = self._pick(layer, value) * self._pick(layer, gradient)
+            relevance = relevance.to(self.removed.device)
+            self.removed += relevance.sum(-1)
+            self._keep(self.neurons, layer, relevance)

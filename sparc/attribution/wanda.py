@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 import torch
 
-from sparc.attribution.forward import projection_inputs
+from sparc.attribution.forward import projection_inputs, weighted_sum
 from sparc.attribution.method import Method
-from sparc.attribution.weights import weighted_sum
 from sparc.config import AttributionConfig
 from sparc.models.batching import Batch
 from sparc.models.model import Model

@@ -143,11 +143,9 @@ def quoted(text: str) -> str:
 
 
 def refuse_impossible(overrides: Sequence[str], *, own_groups: bool) -> None:
-    """Raise UserError for an override that Hydra would take, or take amiss, without sense.
+    """Raise UserError for an override of a job that Hydra would take, or take amiss, without sense.
 
-    Args:
-        overrides: Those of one job.
-        own_groups: Whether a folder of the user's may hold more groups.
+    `own_groups`: a folder of the user's may hold more groups.
     """
     known = hints(Config)
     for each in OverridesParser.create().parse_overrides(list(overrides)):

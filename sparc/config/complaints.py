@@ -93,10 +93,6 @@ def no_such_key(key: str, known: Sequence[str]) -> str:
     return f"{key}: no such key; {hint}"
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0].strip().rstrip(".")
-
-
 def one_line(error: BaseException) -> str:
     """What is wrong and where, in one line, for an exception of Hydra or OmegaConf."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
@@ -106,15 +102,14 @@ def one_line(error: BaseException) -> str:
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} is not set: add {key}=... to the command line"
     if isinstance(cause, ValidationError | InterpolationResolutionError):
-        return f"{key}: {_first_line(cause)}"
+        first = str(cause).strip().partition("\n")[0]
+        return f"{key}: {first.strip().rstrip('.')}"
     if isinstance(error, MissingConfigException) and not error.options:
         return f"{error.missing_cfg_file}: no such configuration"
     if isinstance(error, MissingConfigException):
-        missing = str(error.missing_cfg_file or "").removesuffix(".yaml")
+        group, _, option = str(error.missing_cfg_file or "").removesuffix(".yaml").rpartition("/")
         options = ", ".join(error.options or ())
-        group = missing.rpartition("/")[0]
-        return f"{group}={missing.rpartition('/')[2]}: no such option; choose one of: {options}"
+        return f"{group}={option}: no such option; choose one of: {options}"
     if isinstance(error, OverrideParseException):
         return f"cannot read the override '{error.override}': write key=value, quoting where needed"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines)
+    return "; ".join(filter(None, map(str.strip, str(error).splitlines())))

@@ -1,9 +1,12 @@
-"""What the terminal shows: names made harmless, and tables of numbers."""
+"""What the terminal shows: names made harmless, tables of numbers, how far something is."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sparc.display.plain import visible
@@ -22,3 +25,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | No
     for row in rows:
         made.add_row(*row)
     return made
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, silent where that is no terminal; yields `advance(count)`."""
+    console = Console(stderr=True)
+    told = TextColumn("{task.description}")
+    columns = (told, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda count: bars.advance(task, count)

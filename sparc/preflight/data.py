@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sparc.config import Config, ReferenceConfig, SourceConfig, settings_of
-from sparc.display.progress import progress
+from sparc.display.console import progress
 from sparc.errors import UserError
 from sparc.preflight.findings import Row, failures, size
 from sparc.preflight.needs import Answers, needs, read_sets

@@ -38,12 +38,9 @@ def distributions(means: Means, category: str) -> Figure:
     highest = max(max(each.values()) for each in counts.values())
     marks: list[Mark] = []
     for row, arm in enumerate(arms):
-        base, mean = row + 0.95, averages[arm]
-        bars = [
-            (i / _BINS, (i + 1) / _BINS, base, base - 0.8 * n / highest)
-            for i, n in counts[arm].items()
-        ]
-        marks += [Bars(arm, bars), Line("axis", [(0, base), (1, base)])]
+        base, mean, drawn = row + 0.95, averages[arm], counts[arm].items()
+        tops = [(i / _BINS, (i + 1) / _BINS, base, base - 0.8 * n / highest) for i, n in drawn]
+        marks += [Bars(arm, tops), Line("axis", [(0, base), (1, base)])]
         marks.append(Line("mean", [(mean, row), (mean, row + 1)]))
     title = f"Toxicity of {category} prompts"
     told = ", ".join(f"{arm} mean {averages[arm]:.3f}" for arm in arms)
@@ -73,14 +70,11 @@ def paired(means: Means, category: str) -> Figure:
         both = [(value, after[name]) for name, value in means["baseline"].items() if name in after]
         if not both:
             continue
-        cells = Counter((round(a * _BINS) / _BINS, round(b * _BINS) / _BINS) for a, b in both)
-        most = max(cells.values())
-        bubbles = [
-            Point(a, b, size=2.2 + 8 * math.sqrt(count / most))
-            for (a, b), count in sorted(cells.items())
-        ]
+        bins = Counter((round(a * _BINS) / _BINS, round(b * _BINS) / _BINS) for a, b in both)
+        most, cells = max(bins.values()), sorted(bins.items())
+        bubbles = [Point(a, b, size=2.2 + 8 * math.sqrt(n / most)) for (a, b), n in cells]
         marks.append(Dots(f"{arm} bubble", bubbles))
-        table += [[arm, f"{a:.2f}", f"{b:.2f}", str(n)] for (a, b), n in sorted(cells.items())]
+        table += [[arm, f"{a:.2f}", f"{b:.2f}", str(n)] for (a, b), n in cells]
         fell, rose = sum(b < a for a, b in both), sum(b > a for a, b in both)
         told.insert(0, f"{arm}: {fell} of {len(both)} prompts lower, {rose} higher")
     label = "; ".join(told)
@@ -110,20 +104,15 @@ def levels(metric: str, found: Sequence[tuple[str, Mapping[str, float]]]) -> Fig
     """A proportion or score of every kind of prompt, all arms on one line."""
     arms = list(dict.fromkeys(arm for _, values in found for arm in values))
     x = linear(0, max([0.05, *(v for _, values in found for v in values.values())]), metric)
-    told = "; ".join(
-        f"{name}: " + ", ".join(f"{arm} {value:.3f}" for arm, value in values.items())
-        for name, values in found
-    )
+    told = [(name, {arm: f"{v:.3f}" for arm, v in values.items()}) for name, values in found]
+    spoken = "; ".join(f"{name}: " + ", ".join(map(" ".join, v.items())) for name, v in told)
     title, drawn = "Every kind of prompt", [(name, list(v.items())) for name, v in found]
     return Figure(
         title,
         f"{metric.capitalize()} of the completions, by kind of prompt, in every arm.",
-        _rows_of_dots(f"{title}. {told}", x, drawn),
+        _rows_of_dots(f"{title}. {spoken}", x, drawn),
         [metric, *arms],
-        [
-            [name, *(f"{v[arm]:.3f}" if arm in v else numbers.MISSING for arm in arms)]
-            for name, v in found
-        ],
+        [[name, *(v.get(arm, numbers.MISSING) for arm in arms)] for name, v in told],
     )
 
 
@@ -142,13 +131,13 @@ def forest(found: Sequence[tuple[str, Mapping[str, Change | None]]]) -> Figure:
         "change of perplexity (linear near zero, then logarithmic)",
         unit=0.005,
     )
+    y = rows((name for name, _ in found), 57)
     spoken = "; ".join(f"{name}, {arm}: {change}" for name, arm, change, _ in table)
-    label = f"Change of perplexity. {spoken}"
     return Figure(
         "Perplexity of each text",
         "Marks are changes against the baseline, bars 95% intervals over windows of text. "
         "Undesired text is meant to become less likely; the others are meant to stay.",
-        drawing(label, x, rows((name for name, _ in found), 57), *marks),
+        drawing(f"Change of perplexity. {spoken}", x, y, *marks),
         ["text", "arm", "change", "95% interval"],
         table,
     )
@@ -157,9 +146,8 @@ def forest(found: Sequence[tuple[str, Mapping[str, Change | None]]]) -> Figure:
 def per_layer(counts: Sequence[int]) -> Figure:
     """How many neurons were removed from each layer."""
     title, highest = "Neurons removed from each layer", max([*counts, 1])
-    x = Axis(
-        0, len(counts), [(i + 0.5, str(i)) for i in range(len(counts))], title="layer", grid=False
-    )
+    numbered = [(i + 0.5, str(i)) for i in range(len(counts))]
+    x = Axis(0, len(counts), numbered, title="layer", grid=False)
     whole = [(v, f"{v:.0f}") for v in ticks(0, highest, 4) if v == int(v)]
     bars = [(i + 0.1, i + 0.9, 0.0, float(n)) for i, n in enumerate(counts) if n]
     told = ", ".join(f"layer {layer}: {count}" for layer, count in enumerate(counts))
@@ -175,9 +163,8 @@ def per_layer(counts: Sequence[int]) -> Figure:
 def contrast_distribution(contrast: Mapping[str, Any]) -> Figure:
     """The contrast of all neurons as a histogram; those below the cut were removed.
 
-    Args:
-        contrast: `edges` (ascending), `counts`, `cut` (the highest contrast removed) and `unit`,
-            below which the axis is linear.
+    `contrast` holds ascending `edges`, `counts`, `cut` (the highest contrast removed) and `unit`,
+    below which the axis is linear.
     """
     edges, counts, unit, cut = (contrast[key] for key in ("edges", "counts", "unit", "cut"))
     bins = [(low, high, n) for low, high, n in zip(edges, edges[1:], counts, strict=False) if n]
@@ -199,16 +186,12 @@ def contrast_distribution(contrast: Mapping[str, Any]) -> Figure:
 
 
 def seed_agreement(neurons: Sequence[Mapping[str, Any]]) -> Figure:
-    """The contrast of the first removed neurons in every reference seed.
-
-    Args:
-        neurons: Records of neurons.json that have a card.
-    """
+    """The contrast of removed neurons (records with a card) in every reference seed."""
     found = []
     for neuron in neurons:
-        scores = {(e["seed"], e["set"]): e["score"] for e in neuron["card"]["scores"]}
-        seeds = sorted({seed for seed, _ in scores})
-        values = [scores[seed, "general"] - scores[seed, "undesired"] for seed in seeds]
+        score = {(e["seed"], e["set"]): e["score"] for e in neuron["card"]["scores"]}
+        seeds = sorted({seed for seed, _ in score})
+        values = [score[seed, "general"] - score[seed, "undesired"] for seed in seeds]
         found.append((f"{neuron['layer']}.{neuron['index']}", values))
     every = [value for _, values in found for value in values]
     x = linear(min(every), max([0.0, *every]), "contrast")

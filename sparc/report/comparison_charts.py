@@ -29,13 +29,8 @@ def _shared(title: str, label: str, found: Sequence[tuple[str, int, float]]) -> 
 def comparison_figures(found: Sequence[Comparison]) -> list[Figure]:
     """All sets of runs in one figure, then the first pairs layer by layer."""
     every = [(letters(e.members), e.overlap.shared, e.overlap.expected) for e in found]
-    pairs = [each for each in found if len(each.members) == 2][:_MOST_LAYERED]
-    layered = [
-        _shared(
-            f"{letters(pair.members)}, layer by layer",
-            "layer",
-            [(f"layer {e.layer}", e.shared, e.expected) for e in pair.overlap.per_layer],
-        )
-        for pair in pairs
-    ]
-    return [_shared("What the runs share", "runs", every), *layered]
+    figures = [_shared("What the runs share", "runs", every)]
+    for pair in [each for each in found if len(each.members) == 2][:_MOST_LAYERED]:
+        layers = [(f"layer {e.layer}", e.shared, e.expected) for e in pair.overlap.per_layer]
+        figures.append(_shared(f"{letters(pair.members)}, layer by layer", "layer", layers))
+    return figures

@@ -70,13 +70,10 @@ def table(records: Iterable[Record], limit: int = _LIMIT) -> Table:
     lines = []
     for (category, prompt, sample), found in rows:
         line: list[Any] = [categories.index(category), prompts[prompt], sample]
-        for arm in arms:
-            record = found.get(arm)
+        for record in map(found.get, arms):
             score = record and record["score"]
-            line += [
-                visible(record["completion"], _LIMIT_TEXT) if record else None,
-                None if score is None else round(score, 4),
-            ]
+            line.append(visible(record["completion"], _LIMIT_TEXT) if record else None)
+            line.append(None if score is None else round(score, 4))
         lines.append(line)
     data = {
         "arms": arms,

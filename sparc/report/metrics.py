@@ -80,43 +80,35 @@ def _card(results: _Results, path: Path) -> dict[str, Any]:
         "before": before,
         "after": after,
         "arms": [
-            (
-                arm,
-                interval_bar(arm, change, axis),
-                numbers.changed(path, change),
-                numbers.interval(change),
-            )
-            for arm, change in arms.items()
+            (arm, interval_bar(arm, c, axis), numbers.changed(path, c), numbers.interval(c))
+            for arm, c in arms.items()
         ],
     }
 
 
 def all_rows(results: _Results) -> list[list[str]]:
     """Every metric: name, baseline, pruned, change, interval, p, random change, oracle change."""
-    rows = []
-    for path, own in leaves(results["change"], is_metric):
-        arms = arm_changes(results, path)
-        rows.append(
-            [
-                name(path),
-                *before_and_after(results["baseline"], results["pruned"], path),
-                *change_and_interval(results["change"], path),
-                numbers.chance(own),
-                *(numbers.changed(path, arms.get(arm)) for arm in ("random", "oracle")),
-            ]
-        )
-    return rows
+    return [
+        [
+            name(path),
+            *before_and_after(results["baseline"], results["pruned"], path),
+            *change_and_interval(results["change"], path),
+            numbers.chance(own),
+            *(numbers.changed(path, arms.get(arm)) for arm in ("random", "oracle")),
+        ]
+        for path, own in leaves(results["change"], is_metric)
+        for arms in [arm_changes(results, path)]
+    ]
 
 
 def curve_rows(results: _Results) -> list[list[str]]:
     """One row an amount of neurons: value, change and interval of the two main metrics."""
     rows = []
     for point in results.get("curve", []):
-        row = [str(point["num_neurons"])]
+        rows.append([str(point["num_neurons"])])
         for path in (primary_of(results), GENERAL):
-            row.append(numbers.quantity(path, leaf(point["pruned"], *path, "value")))
-            row += change_and_interval(point["change"], path)
-        rows.append(row)
+            now = numbers.quantity(path, leaf(point["pruned"], *path, "value"))
+            rows[-1] += [now, *change_and_interval(point["change"], path)]
     return rows
 
 

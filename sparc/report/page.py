@@ -84,12 +84,8 @@ def _behaviour_figures(results: Mapping[str, Any], run: Run) -> list[Figure]:
 
 
 def _cost_figures(results: Mapping[str, Any]) -> list[Figure]:
-    texts = leaf(results, "change", "perplexity") or {}
-    rows = [
-        (visible(name), metrics.arm_changes(results, ("perplexity", name)))
-        for name, change in texts.items()
-        if change is not None
-    ]
+    texts = [k for k, v in (leaf(results, "change", "perplexity") or {}).items() if v is not None]
+    rows = [(visible(k), metrics.arm_changes(results, ("perplexity", k))) for k in texts]
     return [charts.forest(rows)] if rows else []
 
 

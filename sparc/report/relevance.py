@@ -35,17 +35,13 @@ def _heat_line(
     """Shades by the square root of |relevance| / `largest`, so that weaker tokens show too."""
     told = [numbers.brief(value) for value in relevance]
     order = sorted(range(len(tokens)), key=lambda i: -abs(relevance[i]))[:3]
-    shades = [_shade(value, largest) for value in relevance]
+    depths = (round(_STEPS * math.sqrt(abs(v) / (largest or 1))) for v in relevance)
+    shades = [-depth if v < 0 else depth for depth, v in zip(depths, relevance, strict=True)]
     return _HeatLine(
         label=f"{label}, {numbers.brief(sum(relevance))} in all",
         tokens=list(zip(tokens, told, shades, strict=True)),
         strongest="; ".join(f"\u201c{visible(tokens[i]).strip()}\u201d {told[i]}" for i in order),
     )
-
-
-def _shade(value: float, largest: float) -> int:
-    depth = round(_STEPS * math.sqrt(abs(value) / largest)) if largest else 0
-    return -depth if value < 0 else depth
 
 
 def coloured(text: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,25 +58,21 @@ def coloured(text: Mapping[str, Any]) -> dict[str, Any]:
 def relevance_note(attribution: Mapping[str, Any]) -> str:
     """What is explained, by which relevance, and whether that is what ranked the neurons.
 
-    Args:
-        attribution: The settings of that group; {} where they are not known.
+    `attribution` are the settings of that group; {} where they are not known.
     """
     kind = (attribution.get("target") or {}).get("kind", "argmax")
-    return f"Explained is {_EXPLAINED.get(kind, kind)}. {_shown(attribution)}"
-
-
-def _shown(attribution: Mapping[str, Any]) -> str:
     name, reduction = attribution.get("name"), attribution.get("reduction", "signed")
     rules = _RULES.get(attribution.get("rules") or "") if name == "lrp" else None
     shown = rules or "gradient \u00d7 input"
+    said = f"Shown is {shown}, by which the neurons were ranked, too."
     if name not in ("lrp", "gradient"):
-        return (
+        said = (
             f"The neurons were ranked by {name or 'another method'}, which is not computed token "
             f"by token. Shown here is {shown}; it did not choose them."
         )
-    if reduction != "signed":
-        return (
+    elif reduction != "signed":
+        said = (
             f"The neurons were ranked by absolute relevance ({reduction}). Shown here is "
             f"signed {shown}: what cancels out did count there."
         )
-    return f"Shown is {shown}, by which the neurons were ranked, too."
+    return f"Explained is {_EXPLAINED.get(kind, kind)}. {said}"

@@ -45,17 +45,15 @@ def tag(name: str, attributes: Mapping[str, object], *children: str) -> Markup:
     Numbers are rounded to a tenth.
     """
     parts = Markup("").join(
-        Markup(' {}="{}"').format(key, _shown(_short(value))) for key, value in attributes.items()
+        Markup(' {}="{}"').format(key, _shown(value)) for key, value in attributes.items()
     )
     inside = Markup("").join(_shown(child) for child in children)
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), parts, inside)
 
 
-def _short(value: object) -> object:
-    return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
-
-
 def _shown(value: object) -> Markup:
+    if isinstance(value, float):
+        value = f"{value:.1f}".removesuffix(".0")
     return value if isinstance(value, Markup) else escape(visible(str(value)))
 
 

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from sparc.display import numbers
@@ -25,6 +26,7 @@ def render_sweep(sweep: Sweep) -> str:
     the reports and logs in the folders of the jobs.
     """
     jobs = [job for job, _ in sweep.jobs]
+    where = attrgetter("model", "dataset", "split", "in_sample")
     return page(
         "sweep.html.j2",
         *("report.css", "sweep.css"),
@@ -33,14 +35,10 @@ def render_sweep(sweep: Sweep) -> str:
         headline=headline(sweep),
         methods=method_names(jobs),
         reports={job.name: job.report for job in jobs},
-        panels=[_panel(list(group)) for _, group in groupby(sweep.points, _where)],
+        panels=[_panel(list(points)) for _, points in groupby(sweep.points, where)],
         seeds=sorted({seed for point in sweep.points for seed in point.seeds}),
         command=None if sweep.arguments is None else shlex.join(["sparc", "-m", *sweep.arguments]),
     )
-
-
-def _where(point: Point) -> tuple[str, str, str, bool]:
-    return point.model, point.dataset, point.split, point.in_sample
 
 
 def headline(sweep: Sweep) -> str:
@@ -64,10 +62,8 @@ def _panel(points: Sequence[Point]) -> dict[str, Any]:
     """The points of one model, data set and split: figures, legend and table."""
     first = points[0]
     prompts = "in-sample" if first.in_sample else first.split.replace("_", "-")
-    methods = groupby(points, lambda point: point.method)
-    series = [
-        Series(visible(method), index, list(group)) for index, (method, group) in enumerate(methods)
-    ]
+    methods = groupby(points, attrgetter("method"))
+    series = [Series(visible(method), i, list(each)) for i, (method, each) in enumerate(methods)]
     metric = name(first.primary)
     controlled = {point.method for point in points if point.random}
     note = "Change against the baseline, with 95% intervals." + _band_note(len(controlled))

@@ -13,6 +13,7 @@ from sparc.report.metrics import change_and_interval as _told
 from sparc.runs.tree import Path, leaf
 from sparc.sweeps.seed_means import Point as Measured
 
+_INTERVAL = "95% interval"
 _SHAPES = 5  # marks and colours of the style sheet; further methods repeat them with broken lines
 
 
@@ -31,14 +32,8 @@ class Series:
 
     def measured(self, tree: str, *paths: Path) -> list[tuple[Measured, list[Any]]]:
         """The points whose `tree` has relative changes at all `paths`, each with these."""
-        found = [
-            (each, [leaf(getattr(each, tree), *path) for path in paths]) for each in self.points
-        ]
-        return [
-            (point, told)
-            for point, told in found
-            if all(change and change["relative"] is not None for change in told)
-        ]
+        found = [(p, [leaf(getattr(p, tree), *path) for path in paths]) for p in self.points]
+        return [each for each in found if all(c and c["relative"] is not None for c in each[1])]
 
 
 def _random_band(series: Sequence[Series], path: Path) -> list[Mark]:
@@ -54,11 +49,12 @@ def _random_band(series: Sequence[Series], path: Path) -> list[Mark]:
         return []
     amounts = sorted(found)
     wide = (0.95, 1.05) if len(amounts) == 1 else (1,)  # one amount alone still gets a band to see
-    above = [(amount * by, max(ends_of(found[amount]))) for amount in amounts for by in wide]
-    below = [(amount * by, min(ends_of(found[amount]))) for amount in amounts for by in wide]
-    means = [mean(each["relative"] for each in found[amount]) for amount in amounts]
-    middle = [Point(x, y, size=4) for x, y in zip(amounts, means, strict=True)]
+    above, below = (
+        [(amount * by, end(ends_of(found[amount]))) for amount in amounts for by in wide]
+        for end in (max, min)
+    )
     band = Line("band random", [*above, *reversed(below)], filled=True)
+    middle = [Point(n, mean(each["relative"] for each in found[n]), size=4) for n in amounts]
     return [band, Dots("random", middle, joined=True)]
 
 
@@ -85,17 +81,13 @@ def against_amount(title: str, path: Path, series: Sequence[Series], caption: st
         shift = 5.0 * (place - (len(series) - 1) / 2)
         marks.append(Dots(each.style, dots, joined=True, shift=shift))
     rows = [
-        [*_named(each, p), *_told(p.change, path), *_told(p.random, path)]
+        [each.name, f"{p.num_neurons:,}", *_told(p.change, path), *_told(p.random, path)]
         for each in series
         for p in each.points
     ]
     spoken = "; ".join(f"{name}, {amount} neurons: {change}" for name, amount, change, *_ in rows)
-    columns = ["method", "neurons removed", "change", "95% interval", "random", "95% interval"]
+    columns = ["method", "neurons removed", "change", _INTERVAL, "random", _INTERVAL]
     return Figure(title, caption, drawing(f"{title}. {spoken}", x, y, *marks), columns, rows)
-
-
-def _named(series: Series, point: Measured) -> list[str]:
-    return [series.name, f"{point.num_neurons:,}"]
 
 
 def trade_off(series: Sequence[Series], primary: Path, metric: str) -> Figure | None:
@@ -118,11 +110,17 @@ def trade_off(series: Sequence[Series], primary: Path, metric: str) -> Figure | 
     ends = [(budget, y.low), (budget, y.high)]
     marks: list[Mark] = [Line("cut", ends, f"budget {allowed}", side)] if near else []
     controls = [Point(across["relative"], up["relative"], size=4) for across, up in random]
-    marks += [Dots("random", controls), *map(_costs, pruned)]
+    marks.append(Dots("random", controls))
+    for each, points in pruned:
+        dots = [
+            Point(a["relative"], u["relative"], a["ci95"], u["ci95"], f"{point.num_neurons:,}")
+            for point, (a, u) in points
+        ]
+        marks.append(Dots(f"{each.style} faint", dots, joined=True))
     rows = [
-        [*_named(each, point), *_told(point.change, primary), *_told(point.change, GENERAL)]
+        [each.name, f"{p.num_neurons:,}", *_told(p.change, primary), *_told(p.change, GENERAL)]
         for each, points in pruned
-        for point, _ in points
+        for p, _ in points
     ]
     spoken = "; ".join(
         f"{name}, {n} neurons: {up} at {across}" for name, n, up, _, across, _ in rows
@@ -134,19 +132,5 @@ def trade_off(series: Sequence[Series], primary: Path, metric: str) -> Figure | 
         "numbers are neurons removed, squares the random control. "
         f"Down and left is better. {said}."
     )
-    columns = ["method", "neurons removed", metric, "95% interval", "general perplexity"]
-    columns.append("95% interval")
+    columns = ["method", "neurons removed", metric, _INTERVAL, "general perplexity", _INTERVAL]
     return Figure("The trade-off", caption, drawing(label, x, y, *marks), columns, rows)
-
-
-def _costs(pruned: tuple[Series, Sequence[tuple[Measured, Sequence[Any]]]]) -> Dots:
-    series, measured = pruned
-    dots = [
-        Point(
-            *(across["relative"], up["relative"]),
-            *(across["ci95"], up["ci95"]),
-            label=f"{point.num_neurons:,}",
-        )
-        for point, (across, up) in measured
-    ]
-    return Dots(f"{series.style} faint", dots, joined=True)

@@ -20,18 +20,10 @@ def page(template: str, *styles: str, script: str = "", **context: Any) -> str:
 
     Texts are escaped and spelt out where they are invisible.
     """
-    style = "".join(map(_asset, styles))
-    running = _asset(script) if script else ""
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            **context,
-            style=Markup(style),
-            script=Markup(running),
-            policy=_policy(style, running),
-        )
-    )
+    style = Markup("").join(map(_asset, styles))
+    running = _asset(script) if script else Markup("")
+    made, policy = _environment().get_template(template), _policy(style, running)
+    return made.render(**context, style=style, script=running, policy=policy)
 
 
 def figure_page(figure: Figure) -> str:
@@ -62,8 +54,8 @@ def _environment() -> Environment:
 
 
 @cache
-def _asset(name: str) -> str:
-    return (files("sparc.report") / "templates" / name).read_text(encoding="utf-8")
+def _asset(name: str) -> Markup:
+    return Markup((files("sparc.report") / "templates" / name).read_text(encoding="utf-8"))
 
 
 def _policy(style: str, script: str) -> str:

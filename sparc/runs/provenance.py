@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sparc.display.progress import progress
+from sparc.display.console import progress
 from sparc.storage.locks import slurm_job
 
 _PACKAGES = ("torch", "transformers", "lxt", "detoxify", "datasets", "hydra-core", "numpy", "scipy")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparc.display.progress import progress
+from sparc.display.console import progress
 from sparc.storage.locks import held
 from sparc.sweeps import slurm
 from sparc.sweeps.submitted import Submission, write_submitted

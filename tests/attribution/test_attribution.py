@@ -2,16 +2,17 @@
 
 import gc
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from sparc.attribution.accumulate import accumulate
+from sparc.attribution.forward import target
 from sparc.attribution.lrp import lrp
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.relevance import _signed, _with_weights, sample_relevance
-from sparc.attribution.target import target
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
 from sparc.models.batching import pad_left, token_budget
@@ -159,7 +160,7 @@ def test_padding_counts_for_nothing_whatever_stands_there(bad: float) -> None:
     spoiled = [each.masked_fill(padded, bad) for each in (x, g)]
     assert torch.equal(_signed(spoiled[1], spoiled[1], batch), _signed(clean[1], clean[1], batch))
     linear, kept = torch.nn.Linear(5, 4, bias=False), list[torch.Tensor]()
-    watched = _with_weights(linear.forward, False, 1, batch, kept.append)
+    watched = partial(_with_weights, linear.forward, False, 1, batch, kept.append)
     for inputs, gradient in (clean, spoiled):
         watched(linear, inputs.clone().requires_grad_()).backward(gradient)
     assert bool(kept[0].isfinite().all()) and torch.equal(kept[0], kept[1])

@@ -13,9 +13,9 @@ from transformers import BertConfig, BertForSequenceClassification
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
+from sparc.attribution.forward import target
 from sparc.attribution.lxt_rules import load_lxt, lrp_rules
 from sparc.attribution.relevance import sample_relevance
-from sparc.attribution.target import target
 from sparc.config import TargetConfig
 from sparc.errors import UserError
 from sparc.models.batching import pad_left

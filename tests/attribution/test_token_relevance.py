@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sparc.attribution.explanations import explain
+from sparc.attribution.forward import target
 from sparc.attribution.lxt_rules import lrp_rules
 from sparc.attribution.relevance import sample_relevance
 from sparc.attribution.samples import ReferenceSet
-from sparc.attribution.target import target
 from sparc.attribution.tokens import token_relevance
 from sparc.components.neurons import chosen
 from sparc.config import AttributionConfig, TargetConfig

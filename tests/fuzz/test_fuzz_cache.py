@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from sparc.attribution.accumulate import accumulate
+from sparc.attribution.accumulate import accumulate, save_sums
 from sparc.attribution.engine import Engine, score_key
 from sparc.attribution.gradient import gradient
 from sparc.attribution.samples import ReferenceSet
-from sparc.attribution.sums import save_sums
 from sparc.components.neurons import chosen
 from sparc.components.scores import Scores
 from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, SourceConfig
@@ -139,6 +138,8 @@ def _download(cache: Path, which: int) -> None:
 
 def plain(value: Any) -> Any:
     """Everything in `value` to the last bit, so that two of them can be compared."""
+    if isinstance(value, Scores):  # which are read when they are asked for
+        return [plain(each) for each in (value.stacked(), value.samples, value.per_sample)]
     if isinstance(value, torch.Tensor):
         value = value.numpy()
     if isinstance(value, np.ndarray):

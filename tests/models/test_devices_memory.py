@@ -189,7 +189,7 @@ def test_drawing_in_parts_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_equal_logits_are_explained_by_the_first() -> None:
-    from sparc.attribution.target import target
+    from sparc.attribution.forward import target
     from sparc.config import TargetConfig
 
     logits = torch.tensor([[1.0, 3.0, 3.0]], requires_grad=True)

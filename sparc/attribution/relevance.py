@@ -23,8 +23,7 @@ from sparc.attribution.forward import (
 )
 from sparc.attribution.target import Target
 from sparc.models.batching import Batch
-from sparc.models.last_mlp import last_mlp_from
-from sparc.models.model import Model
+from sparc.models.model import Model, last_mlp_from
 
 PROJECTIONS = ("up", "gate", "down", "hidden")
 _PART = 2**20  # weights: 4 MB in float32

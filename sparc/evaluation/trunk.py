@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparc.models.last_mlp import last_mlp_from
-from sparc.models.model import input_device
+from sparc.models.model import input_device, last_mlp_from
 
 Trunk = Callable[[Tensor, Tensor, int], Tensor]
 """Ids and mask [rows, tokens] -> states [rows, tokens, width] that are right from a token on."""

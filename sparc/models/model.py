@@ -1,5 +1,7 @@
 """Loading a causal language model and finding its MLP neurons."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from torch import nn
 from sparc.config import ModelConfig
 from sparc.config.locations import model_folder
 from sparc.errors import UserError
-from sparc.models.families import Family, family
+from sparc.models.families import FAMILIES, Family, family
 from sparc.models.fingerprint import memory_fingerprint
 from sparc.models.folders import planted_neurons
 from sparc.models.loading import Parts, load_parts
@@ -81,7 +83,7 @@ class Model:
 def _hooks(module: nn.Module) -> list[Any]:
     """accelerate's hooks of `module`, the one that brings its weights first."""
     hook: Any = getattr(module, "_hf_hook", None)
-    hooks = [] if hook is None else list(getattr(hook, "hooks", [hook]))
+    hooks = getattr(hook, "hooks", [hook])
     return [each for each in hooks if getattr(each, "weights_map", None) is not None]
 
 
@@ -100,15 +102,11 @@ def input_device(network: Any) -> torch.device:
 
 
 def parameter(module: nn.Module, name: str) -> torch.Tensor:
-    """The parameter `name` of `module`, fetched from where accelerate keeps it if need be.
-
-    Of an offloaded module it is a copy or a view: it is for reading only.
-    """
+    """The parameter `name` of `module`; a copy, for reading only, where accelerate keeps it."""
     value: torch.Tensor = getattr(module, name)
-    if value.device.type != "meta":
-        return value
-    fetched: torch.Tensor = _hooks(module)[0].weights_map[name]
-    return fetched
+    if value.device.type == "meta":
+        value = _hooks(module)[0].weights_map[name]
+    return value
 
 
 def choose_device(device: str) -> torch.device:
@@ -146,7 +144,34 @@ def blocks_of(network: Any, row: Family) -> tuple[Block, ...]:
             gate=layer.get_submodule(row.gate) if row.gate else None,
         )
 
-    return tuple(block(layer) for layer in network.get_submodule(row.layers))
+    return tuple(map(block, network.get_submodule(row.layers)))
+
+
+@contextlib.contextmanager
+def last_mlp_from(network: Any, first: int) -> Iterator[None]:
+    """Inside the block compute the last MLP for tokens from `first` on alone; zeros before.
+
+    A negative `first` counts from the end. Logits from there on, and gradients of them, are those
+    of the whole MLP, whose output at a token no other token reads. Where the MLP is no module of
+    its own (OPT) nothing changes.
+    """
+    row = FAMILIES.get(network.config.get_text_config().model_type)
+    if first == 0 or row is None or "." not in row.up:
+        yield
+        return
+    length = 0
+
+    def cut(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal length
+        length = inputs[0].shape[1]
+        return (inputs[0][:, first:].contiguous(), *inputs[1:])
+
+    def filled(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return nn.functional.pad(output, (0, 0, length - output.shape[1], 0))
+
+    mlp = blocks_of(network, row)[-1].mlp
+    with mlp.register_forward_pre_hook(cut), mlp.register_forward_hook(filled):
+        yield
 
 
 def load_model(config: ModelConfig, device: str) -> Model:

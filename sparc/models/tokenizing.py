@@ -8,6 +8,7 @@ other tokens than they were trained on.
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,11 @@ _PROMPTS, _CHARACTERS = 32, 1000  # of each prompt: so many tell
 
 
 def load_tokenizer(folder: Path, where: str) -> Any:
-    """The tokenizer in a model's folder, which does what it says.
+    """The tokenizer in a model's folder, a local one or one of the hub's cache.
 
     It must (1) make the tokens of tokenizer.json, where there is one, of a text without special
     tokens, (2) give back a plain sentence, as far as its vocabulary has it (see `lost`), and (3)
-    know its own special tokens.
-
-    Args:
-        folder: A local one, or one of the hub's cache.
-        where: What to name in errors.
-
-    Raises:
-        UserError: Where it loses or changes text.
+    know its own special tokens. Raises UserError, which names `where`, where it does not.
     """
     # The library takes its own class for some architectures even where the folder says this.
     followed = get_tokenizer_config(folder, **FROM_FOLDER).get("tokenizer_class") in _OWN
@@ -68,7 +62,7 @@ def refuse_lost(texts: Iterable[str], tokenizer: Any, where: str) -> None:
     A single odd text tells nothing: tokenizers differ in what they make of rare characters. Those
     that the vocabulary cannot express do not count.
     """
-    begun = [text[:_CHARACTERS] for text, _ in zip(texts, range(_PROMPTS), strict=False)]
+    begun = [text[:_CHARACTERS] for text in islice(texts, _PROMPTS)]
     found = [(text, lost(text, tokenizer)) for text in begun]
     gone = [(text, back) for text, back in found if back is not None]
     if 2 * len(gone) > len(found):
@@ -104,8 +98,7 @@ def _plain(text: str) -> str:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _back(tokenizer: Any, ids: list[int]) -> str:
@@ -116,8 +109,7 @@ def _stated_ids(file: Path) -> list[int]:
     stated: Any = Tokenizer.from_file(str(file))
     stated.no_truncation()
     stated.no_padding()
-    ids: list[int] = stated.encode(_TEXT, add_special_tokens=False).ids
-    return ids
+    return list(stated.encode(_TEXT, add_special_tokens=False).ids)
 
 
 def _class(tokenizer: Any) -> str:

@@ -16,7 +16,8 @@ from sparc.models.model import Model, assembled
 from sparc.models.tokenizing import load_tokenizer
 from sparc.preflight.findings import Row, size
 from sparc.sources.hub import explained
-from sparc.sources.hub_models import WEIGHTS, cached_folder, is_cached, model_folder_of, needed
+from sparc.sources.hub_models import cached_folder, is_cached, model_folder_of
+from sparc.sources.weights import WEIGHTS, needed
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,6 @@ class Unreachable(UserError):
     """The hub does not answer here, or HF_HUB_OFFLINE says not to ask it."""
 
 
-def offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids every request."""
-    return constants.is_offline_mode()
-
-
 def probe(repository: str, revision: str | None, where: str, kind: str = "model") -> str:
     """The commit hash at `revision` of a repository that the hub lets us read.
 
@@ -53,14 +48,10 @@ def probe(repository: str, revision: str | None, where: str, kind: str = "model"
         UserError: Where the hub refuses: unknown repository or revision, no token, a token
             without access.
     """
-    if offline():
+    if constants.is_offline_mode():
         raise Unreachable(f"{where}: HF_HUB_OFFLINE=1 forbids asking the hub")
-
-    def ask() -> str:
-        return _commit(repository, revision, kind)
-
     try:
-        return _within(ANSWER_SECONDS, ask)
+        return _within(ANSWER_SECONDS, lambda: _commit(repository, revision, kind))
     except Exception as error:
         raise explained(error, repository, where, kind) from error
 

@@ -4,21 +4,16 @@ Many jobs behind one address that all ask would soon be refused. So a branch sta
 that was first taken, until `stage=prefetch` asks for the newest.
 """
 
-import json
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import constants, errors
 
 from sparc.errors import UserError
-from sparc.sources.hub import Unreachable, explained, offline, probe
+from sparc.sources.hub import Unreachable, explained, probe
+from sparc.sources.weights import WEIGHTS, needed, weight_files
 
-WEIGHTS = (".safetensors", ".bin")  # how weight files end, the preferred ones first
-# A model's own files at the root of its repository; not weights of other frameworks.
-_SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-_NAMES = dict(zip(WEIGHTS, ("model", "pytorch_model"), strict=True))  # how they begin
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +63,7 @@ def hub_commit(
         return probe(repository, revision, where)
     except UserError as error:
         if is_cached(repository, revision):
-            if not offline():
+            if not constants.is_offline_mode():
                 _log.warning("%s; using the copy in the cache", error)
             return None
         if not isinstance(error, Unreachable):
@@ -77,19 +72,6 @@ def hub_commit(
             f"{error}, and the cache ({constants.HF_HUB_CACHE}) does not hold it whole: run "
             "stage=prefetch where there is a network, or give a local folder"
         ) from error
-
-
-def needed(names: Iterable[str]) -> list[str]:
-    """The files of a model's repository that loading it reads, of all its files' `names`."""
-    roots = [name for name in names if "/" not in name]
-    kept = {name for name in roots if name.endswith(_SMALL)}
-    for end, start in _NAMES.items():
-        weights = {name for name in roots if name.startswith(start) and name.endswith(end)}
-        if weights:
-            # the other format's list of parts would be taken for a promise of those parts
-            lists = {f"{s}{e}.index.json" for e, s in _NAMES.items() if e != end}
-            return sorted((kept | weights) - lists)
-    return sorted(kept)
 
 
 def is_whole(repository: str, revision: str | None) -> bool:
@@ -109,16 +91,9 @@ def is_whole(repository: str, revision: str | None) -> bool:
 def is_cached(repository: str, revision: str | None) -> bool:
     """Whether the hub's cache holds a model with configuration and all weight files."""
     folder = _cached(repository, revision)
-    if folder is None:
+    if folder is None or not (names := weight_files(folder, repository)):
         return False
-    for end, start in _NAMES.items():
-        index = folder / f"{start}{end}.index.json"
-        if (folder / f"{start}{end}").is_file():
-            return True
-        if index.is_file():
-            parts = set(json.loads(index.read_text())["weight_map"].values())
-            return all((folder / part).is_file() for part in parts)
-    return False
+    return all((folder / name).is_file() for name in names)
 
 
 def cached_folder(repository: str, revision: str | None, where: str) -> Path:

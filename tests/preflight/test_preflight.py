@@ -18,7 +18,7 @@ from sparc.preflight.bill import weight_bytes
 from sparc.preflight.fetching import _fetched
 from sparc.preflight.findings import duration, size
 from sparc.preflight.weights import find_model
-from sparc.sources.hub_models import needed
+from sparc.sources.weights import needed
 from sparc.tasks.dataset import load_dataset
 from tests.support.commands import Ended, commands
 from tests.support.composed import composed

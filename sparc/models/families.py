@@ -62,6 +62,5 @@ def neuron_grid(config: Mapping[str, Any]) -> tuple[int, int] | None:
     neurons = config.get("intermediate_size", config.get("ffn_dim", config.get("n_inner")))
     if neurons is None and "n_embd" in config:
         neurons = 4 * config["n_embd"]
-    if not isinstance(layers, int) or not isinstance(neurons, int):
-        return None
-    return layers, neurons
+    both = isinstance(layers, int) and isinstance(neurons, int)
+    return (layers, neurons) if both else None

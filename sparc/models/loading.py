@@ -4,7 +4,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,8 @@ from sparc.sources.weights import WEIGHTS, weight_files
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a model is made of, as the library gives it."""
-
-    network: Any
-    tokenizer: Any
-    fingerprint: str
-
-
-def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
-    """Configuration, weights and tokenizer from a folder or the hub, the weights on `target`.
+def load_parts(config: ModelConfig, source: str, target: torch.device) -> tuple[Any, Any, str]:
+    """(network, tokenizer, fingerprint) from a folder or the hub, the weights on `target`.
 
     With `device_map` accelerate places the weights, instead. No code of a repository is run.
     Raises UserError for what cannot be fetched or loaded, and where the weights do not fit the
@@ -55,7 +45,9 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
         raise UserError(f"{where}: cannot be loaded: {_reason(error)}") from error
 
 
-def _load(config: ModelConfig, source: str, target: torch.device, where: str) -> Parts:
+def _load(
+    config: ModelConfig, source: str, target: torch.device, where: str
+) -> tuple[Any, Any, str]:
     folder = Path(source)
     remote = not folder.is_dir()
     if remote:
@@ -87,7 +79,7 @@ def _load(config: ModelConfig, source: str, target: torch.device, where: str) ->
     _refuse_not_finite(network, f"{where}, model.dtype={config.dtype}")
     # a commit stands for every file
     fingerprint = f"{source}@{folder.name}" if remote else folder_fingerprint(folder, where)
-    return Parts(network, tokenizer, fingerprint)
+    return network, tokenizer, fingerprint
 
 
 def read_architecture(folder: Path, where: str) -> Any:

@@ -16,7 +16,7 @@ from sparc.errors import UserError
 from sparc.models.families import FAMILIES, Family, family
 from sparc.models.fingerprint import memory_fingerprint
 from sparc.models.folders import planted_neurons
-from sparc.models.loading import Parts, load_parts
+from sparc.models.loading import load_parts
 from sparc.models.process import granted_gpus
 
 
@@ -95,10 +95,10 @@ def is_offloaded(module: nn.Module) -> bool:
 def input_device(network: Any) -> torch.device:
     """The device of a network's input embeddings, or the one they are brought to if offloaded."""
     embeddings: Any = network.get_input_embeddings()
-    if is_offloaded(embeddings):
-        return torch.device(_hooks(embeddings)[0].execution_device)
-    device: torch.device = embeddings.weight.device
-    return device
+    offloaded = is_offloaded(embeddings)
+    return torch.device(
+        _hooks(embeddings)[0].execution_device if offloaded else embeddings.weight.device
+    )
 
 
 def parameter(module: nn.Module, name: str) -> torch.Tensor:
@@ -126,9 +126,8 @@ def choose_device(device: str) -> torch.device:
     if kind == "auto":
         return torch.device(next((name for name, is_here in here.items() if is_here), "cpu"))
     if not here.get(kind, True):
-        raise UserError(
-            f"device={kind}: no {kind.upper()} device here; use device=cpu or device=auto"
-        )
+        what = f"no {kind.upper()} device here"
+        raise UserError(f"device={kind}: {what}; use device=cpu or device=auto")
     return torch.device(device)
 
 
@@ -177,11 +176,10 @@ def last_mlp_from(network: Any, first: int) -> Iterator[None]:
 def load_model(config: ModelConfig, device: str) -> Model:
     """Load weights and tokenizer from a local folder or the hub.
 
-    Raises UserError for an unsupported architecture, a folder or hub id that cannot be loaded,
-    weights that do not fit their configuration, or a device that is not there.
+    Raises UserError for a model that cannot be loaded or is not supported, and as `choose_device`.
     """
     source = model_folder(config.path)
-    return assembled(config.name, source, load_parts(config, source, choose_device(device)))
+    return assembled(config.name, source, *load_parts(config, source, choose_device(device)))
 
 
 def wrap(network: Any, tokenizer: Any, name: str = "model") -> Model:
@@ -194,21 +192,21 @@ def wrap(network: Any, tokenizer: Any, name: str = "model") -> Model:
     family(network.config.model_type)
     fingerprint = memory_fingerprint(network, tokenizer)
     network.eval().requires_grad_(False)
-    return replace(assembled(name, "memory", Parts(network, tokenizer, fingerprint)), planted=None)
+    return replace(assembled(name, "memory", network, tokenizer, fingerprint), planted=None)
 
 
-def assembled(name: str, source: str, parts: Parts) -> Model:
-    """The model made of `parts`, its MLP blocks found."""
-    row = family(parts.network.config.model_type)
-    blocks = blocks_of(parts.network, row)
+def assembled(name: str, source: str, network: Any, tokenizer: Any, fingerprint: str) -> Model:
+    """The model made of these parts, its MLP blocks found."""
+    row = family(network.config.model_type)
+    blocks = blocks_of(network, row)
     weight: Any = blocks[0].up.weight
     neurons = int(weight.shape[1 if row.transposed else 0])
     return Model(
         name=name,
         source=source,
-        fingerprint=parts.fingerprint,
-        network=parts.network,
-        tokenizer=parts.tokenizer,
+        fingerprint=fingerprint,
+        network=network,
+        tokenizer=tokenizer,
         family=row,
         blocks=blocks,
         neurons_per_layer=neurons,

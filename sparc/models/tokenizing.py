@@ -41,18 +41,13 @@ def load_tokenizer(folder: Path, where: str) -> Any:
     )
     file = folder / "tokenizer.json"
     if file.is_file() and _ids(tokenizer, _TEXT) != _stated_ids(file):
-        raise UserError(
-            f"{where}: {_class(tokenizer)} makes other tokens than its tokenizer.json: "
-            f"{_advice(tokenizer)}"
-        )
+        raise _fault(tokenizer, where, "makes other tokens than its tokenizer.json")
     refuse_lost([_SENTENCE], tokenizer, where)
     for name in ("bos_token", "eos_token", "pad_token"):
         token = getattr(tokenizer, name)
         if token is not None and _back(tokenizer, _ids(tokenizer, token)).strip() != token.strip():
-            raise UserError(
-                f"{where}: {_class(tokenizer)} does not know its own {name} {token!r}: name one "
-                "of its vocabulary in its tokenizer_config.json"
-            )
+            advice = "name one of its vocabulary in its tokenizer_config.json"
+            raise _fault(tokenizer, where, f"does not know its own {name} {token!r}", advice)
     return tokenizer
 
 
@@ -67,10 +62,8 @@ def refuse_lost(texts: Iterable[str], tokenizer: Any, where: str) -> None:
     gone = [(text, back) for text, back in found if back is not None]
     if 2 * len(gone) > len(found):
         text, back = gone[0]
-        raise UserError(
-            f"{where}: {_class(tokenizer)} loses text: {text[:60]!r} comes back as {back[:60]!r}: "
-            f"{_advice(tokenizer)}"
-        )
+        told = f"loses text: {text[:60]!r} comes back as {back[:60]!r}"
+        raise _fault(tokenizer, where, told)
 
 
 def lost(text: str, tokenizer: Any) -> str | None:
@@ -112,14 +105,12 @@ def _stated_ids(file: Path) -> list[int]:
     return list(stated.encode(_TEXT, add_special_tokens=False).ids)
 
 
-def _class(tokenizer: Any) -> str:
-    return f"its tokenizer ({type(tokenizer).__name__})"
-
-
-def _advice(tokenizer: Any) -> str:
-    if type(tokenizer).__name__ in _OWN:
-        return "its tokenizer.json is broken, give a whole one"
-    return (
+def _fault(tokenizer: Any, where: str, what: str, advice: str | None = None) -> UserError:
+    kind = type(tokenizer).__name__
+    if advice is None and kind in _OWN:
+        advice = "its tokenizer.json is broken, give a whole one"
+    advice = advice or (
         'set "tokenizer_class": "PreTrainedTokenizerFast" in the tokenizer_config.json of a local '
         "copy, which follows its tokenizer.json"
     )
+    return UserError(f"{where}: its tokenizer ({kind}) {what}: {advice}")

@@ -18,30 +18,18 @@ _log = logging.getLogger(__name__)
 
 
 def model_folder_of(
-    repository: str,
-    revision: str | None,
-    where: str,
-    *,
-    weights: bool = True,
-    newest: bool = False,
+    repository: str, revision: str | None, where: str, *, weights: bool = True, newest: bool = False
 ) -> Path:
     """The folder of the cache that holds a model, named by its commit; downloaded where it must be.
 
-    Args:
-        repository: The model's hub id.
-        revision: A branch, tag or commit; None for main.
-        where: What to name in errors.
-        weights: Whether they are downloaded, or configuration and tokenizer alone.
-        newest: Whether the hub is asked if a branch has moved.
-
-    Raises:
-        UserError: Where neither the hub nor the cache gives the model.
+    Without `weights` that is configuration and tokenizer alone; for the `newest` the hub is asked
+    if a branch has moved. Raises UserError where neither the hub nor the cache gives the model.
     """
     if hub_commit(repository, revision, where, newest=newest) is not None:
         try:
             tree = huggingface_hub.HfApi().list_repo_tree(repository, revision=revision)
-            names = needed(entry.path for entry in tree)
-            names = [each for each in names if weights or not each.endswith(WEIGHTS)]
+            named = needed(entry.path for entry in tree)
+            names = [each for each in named if weights or not each.endswith(WEIGHTS)]
             huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=names)
         except Exception as error:
             raise explained(error, repository, where) from error
@@ -51,11 +39,10 @@ def model_folder_of(
 def hub_commit(
     repository: str, revision: str | None, where: str, *, newest: bool = False
 ) -> str | None:
-    """The commit under which the hub has a model; None where it must be read from the cache.
+    """The commit under which the hub has a model; None where the cache serves.
 
-    The hub is not asked about what the cache holds whole, unless for the `newest`. The cache also
-    serves where the hub does not answer or refuses, if it holds the weights. Raises UserError where
-    neither gives the model.
+    The cache does what it holds whole, unless the `newest` is asked for, and where the hub does
+    not give the model. Raises UserError where neither gives it.
     """
     if not newest and is_whole(repository, revision):
         return None
@@ -75,10 +62,7 @@ def hub_commit(
 
 
 def is_whole(repository: str, revision: str | None) -> bool:
-    """Whether the hub's cache is known to hold every file that loading a model reads.
-
-    That is known where its files were downloaded together, by `model_folder_of` for one.
-    """
+    """Whether the cache holds all files of a model, known where they were downloaded together."""
     try:
         tree = huggingface_hub.get_cached_repo_tree(repository, revision=revision)
     except (errors.CachedRepoTreeNotFoundError, errors.HFValidationError, OSError, ValueError):

@@ -125,10 +125,9 @@ def in_batches(
     rows: Sequence[int] | None = None,
     together: int = 1,
 ) -> Iterator[tuple[list[int], Found]]:
-    """(indices, `compute(indices)`) for each group of `token_budget`.
+    """(indices, `compute(indices)`) for each group of `token_budget`, halved where memory runs out.
 
-    Where memory runs out, `room` is halved, what is left is grouped anew, and the stage says so
-    once. Raises OutOfMemory where not even one row fits, and what `compute` raises otherwise.
+    Raises OutOfMemory where not even one row fits, and what `compute` raises otherwise.
     """
     queue = deque(token_budget(lengths, room.tokens, rows=rows, together=together))
     while queue:

@@ -31,24 +31,20 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> tuple[
     Raises UserError for what cannot be fetched or loaded, and where the weights do not fit the
     configuration: missing ones would be random.
     """
-    where = f"model.path={config.path}"
     # The library would ask a service to convert `.bin` files, and take what that serves.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         with quiet():
-            return _load(config, source, target, where)
+            return _load(config, source, target)
     except UserError:
         raise
-    # A folder that is none, or a broken one, makes the library raise whatever it stumbles on.
-    except Exception as error:
+    except Exception as error:  # whatever the library stumbles on in a broken folder
         _log.info("loading failed", exc_info=True)
-        raise UserError(f"{where}: cannot be loaded: {_reason(error)}") from error
+        raise UserError(f"model.path={config.path}: cannot be loaded: {_reason(error)}") from error
 
 
-def _load(
-    config: ModelConfig, source: str, target: torch.device, where: str
-) -> tuple[Any, Any, str]:
-    folder = Path(source)
+def _load(config: ModelConfig, source: str, target: torch.device) -> tuple[Any, Any, str]:
+    folder, where = Path(source), f"model.path={config.path}"
     remote = not folder.is_dir()
     if remote:
         folder = model_folder_of(source, config.revision, where, weights=False)

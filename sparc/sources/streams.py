@@ -99,10 +99,9 @@ def source_revision(source: SourceConfig, cache: Path | None) -> str:
 
 
 def stream(source: SourceConfig, cache: Path | None) -> Any:
-    """The records of a source as a `datasets.IterableDataset`, which can be shuffled.
+    """The records of a source as a `datasets.IterableDataset`, to be iterated with `numbered`.
 
-    Raises UserError for what is not there, refused or, with HF_HUB_OFFLINE, forbidden. Iterate
-    over it with `numbered`, which explains what goes wrong on the way.
+    Raises UserError for what is not there, refused or, with HF_HUB_OFFLINE, forbidden.
     """
     from datasets import IterableDataset, load_dataset  # seconds that others need not pay
 

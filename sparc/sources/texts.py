@@ -66,8 +66,8 @@ def records(
         _log.info("%s: reading it from the hub", place(source))
         write_lines(folder / _FILE, _fetched(source, wanted, cache))
 
-    def load(folder: Path) -> Any:
-        return read_lines(folder / _FILE)
+    def load(folder: Path) -> list[tuple[int, Record]]:
+        return [(int(number), record) for number, record in read_lines(folder / _FILE)]
 
     return iter(fetch(cache, _KIND, _key(source, wanted), load=load, save=save)[0])
 

@@ -24,8 +24,7 @@ from sparc.attribution.forward import (
     without_padding,
 )
 from sparc.models.batching import Batch
-from sparc.models.last_mlp import last_mlp_from
-from sparc.models.model import Model
+from sparc.models.model import Model, last_mlp_from
 
 _COLUMNS = ("down", "hidden")  # projections whose columns are neurons, not their rows
 _PART = 2**20  # weights: 4 MB in float32

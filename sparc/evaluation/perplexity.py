@@ -20,8 +20,7 @@ from sparc.errors import UserError
 from sparc.evaluation.windows import Window, WindowSettings, text_windows
 from sparc.generation.inference import evaluating
 from sparc.models.batching import BatchTokens, in_batches
-from sparc.models.last_mlp import last_mlp_from
-from sparc.models.model import Model, input_device
+from sparc.models.model import Model, input_device, last_mlp_from
 
 Trunk = Callable[[Tensor, Tensor, int], Tensor]
 """Ids and mask [rows, tokens] -> states [rows, tokens, width] that are right from a token on."""

@@ -3,6 +3,7 @@
 Shared by attribution, explanations, completions, perplexity, classifiers and tasks.
 """
 
+import functools
 import gc
 import logging
 from collections import deque
@@ -12,6 +13,7 @@ from itertools import chain
 from typing import TypeVar
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from sparc.errors import UserError
 
@@ -44,17 +46,15 @@ def token_budget(
     rows: Sequence[int] | None = None,
     together: int = 1,
 ) -> list[list[int]]:
-    """Groups of indices, longest first, each of at most `batch_tokens` padded tokens.
+    """Groups of indices, each of at most `batch_tokens` padded tokens or of a single sequence.
 
-    Every index stands in exactly one group; a sequence longer than the budget stands alone.
     Longest first, so that a batch that does not fit in memory fails at once.
 
     Args:
         lengths: Tokens of each sequence.
         batch_tokens: The budget.
         rows: The indices to group; None for all.
-        together: So many neighbours, which are equally long, share a group unless the budget is
-            too small for that.
+        together: So many neighbours, which are equally long, share a group if the budget allows.
     """
     order = sorted(range(len(lengths)) if rows is None else rows, key=lambda i: (-lengths[i], i))
     groups: list[list[int]] = []
@@ -100,26 +100,21 @@ class BatchTokens:
     def halve(self, lengths: Sequence[int]) -> None:
         """Allow half of a batch that did not fit. Raises OutOfMemory where it was a single row."""
         longest = max(lengths)
+        row = self.row if longest == 1 else f"{self.row} of up to {longest} tokens"
         if len(lengths) == 1:
             raise OutOfMemory(
-                f"out of memory with a single {self.row}{_size(longest)}: {self.ways} "
+                f"out of memory with a single {row}: {self.ways} "
                 f"({self.setting} is already down to one)"
             )
         self.tokens = len(lengths) // 2 * longest
-        self._failed = self._failed or f"{len(lengths)} x {self.row}{_size(longest)}"
+        self._failed = self._failed or f"{len(lengths)} x {row}"
 
     def tell(self) -> None:
         """Warn once, when the first batch after a failure has fitted."""
         if self._failed and not self._told:
             self._told = True
-            _log.warning(
-                "out of memory with %s: going on with %s=%d",
-                *(self._failed, self.setting, self.tokens),
-            )
-
-
-def _size(longest: int) -> str:
-    return "" if longest == 1 else f" of up to {longest} tokens"
+            settled = self._failed, self.setting, self.tokens
+            _log.warning("out of memory with %s: going on with %s=%d", *settled)
 
 
 def in_batches(
@@ -130,10 +125,9 @@ def in_batches(
     rows: Sequence[int] | None = None,
     together: int = 1,
 ) -> Iterator[tuple[list[int], Found]]:
-    """(indices, `compute(indices)`) for each group of `token_budget`.
+    """(indices, `compute(indices)`) for each group of `token_budget`, halved where memory runs out.
 
-    Where memory runs out, `room` is halved, what is left is grouped anew, and the stage says so
-    once. Raises OutOfMemory where not even one row fits, and what `compute` raises otherwise.
+    Raises OutOfMemory where not even one row fits, and what `compute` raises otherwise.
     """
     queue = deque(token_budget(lengths, room.tokens, rows=rows, together=together))
     while queue:
@@ -168,12 +162,9 @@ def pad_left(
     sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device, rows: list[int]
 ) -> Batch:
     """The sequences of `rows` as one left-padded batch on `device`."""
-    length = max(len(sequences[row]) for row in rows)
-    input_ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(input_ids)
-    for line, row in enumerate(rows):
-        tokens = sequences[row]
-        input_ids[line, length - len(tokens) :] = torch.tensor(tokens, dtype=torch.long)
-        mask[line, length - len(tokens) :] = 1
+    padded = functools.partial(pad_sequence, batch_first=True, padding_side="left")
+    tokens = [torch.tensor(sequences[row], dtype=torch.long) for row in rows]
+    input_ids = padded(tokens, padding_value=pad_id)
+    mask = padded(list(map(torch.ones_like, tokens)))
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     return Batch(rows, input_ids.to(device), mask.to(device), positions.to(device))

@@ -6,7 +6,7 @@ A new family is one row; `layers`, `up`, `gate`, `down` and `activation` are dot
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparc.errors import UserError
@@ -29,21 +29,13 @@ class Family:
 
 
 _LLAMA = Family("model.layers", "mlp.up_proj", "mlp.down_proj", "mlp.act_fn", gate="mlp.gate_proj")
-_GEMMA = Family(
-    "model.layers",
-    "mlp.up_proj",
-    "mlp.down_proj",
-    "mlp.act_fn",
-    gate="mlp.gate_proj",
-    bos_every_window=True,
-)
 
 FAMILIES: Mapping[str, Family] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
-    "gemma3_text": _GEMMA,
+    "gemma3_text": replace(_LLAMA, bos_every_window=True),
     "opt": Family("model.decoder.layers", "fc1", "fc2", "activation_fn"),
     "gpt2": Family("transformer.h", "mlp.c_fc", "mlp.c_proj", "mlp.act", transposed=True),
     "gpt_neox": Family("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act"),
@@ -51,10 +43,9 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family(model_type: str, where: str = "") -> Family:
-    """The row of `model_type` (the `model_type` of a Hugging Face config.json).
+    """The row of a config.json's `model_type`.
 
-    where: what to name in errors, such as "model.path=folder"; nothing for a model in memory.
-    Raises UserError for an architecture without a row.
+    Raises UserError for an architecture without a row, naming `where`, such as "model.path=folder".
     """
     if model_type not in FAMILIES:
         prefix = f"{where}: " if where else ""
@@ -71,6 +62,5 @@ def neuron_grid(config: Mapping[str, Any]) -> tuple[int, int] | None:
     neurons = config.get("intermediate_size", config.get("ffn_dim", config.get("n_inner")))
     if neurons is None and "n_embd" in config:
         neurons = 4 * config["n_embd"]
-    if not isinstance(layers, int) or not isinstance(neurons, int):
-        return None
-    return layers, neurons
+    both = isinstance(layers, int) and isinstance(neurons, int)
+    return (layers, neurons) if both else None

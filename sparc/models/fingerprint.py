@@ -7,15 +7,15 @@ memory by its tensors.
 import hashlib
 import json
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from sparc.errors import UserError
+from sparc.sources.weights import weight_files
 from sparc.storage.digests import digest, file_digest
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as the library prefers them
 _SETTINGS = (  # what it reads besides weights: configuration, tokenizer, generation
     *("config*.json", "generation_config.json", "tokenizer*", "special_tokens_map.json"),
     *("added_tokens.json", "vocab*", "merges*", "tekken.json", "*.model", "*.tiktoken"),
@@ -29,39 +29,12 @@ _NOT_CONTENT = ("_name_or_path", "transformers_version")
 def folder_fingerprint(folder: Path, where: str) -> str:
     """A hash of the files that the model in `folder` is loaded from.
 
-    Its own `weight_files`, configuration, tokenizer and generation settings. Raises UserError,
-    which names `where`, as `weight_files` does.
+    Raises UserError, which names `where`, as `weight_files` does.
     """
     settings = [path for pattern in _SETTINGS for path in folder.glob(pattern) if path.is_file()]
     names = {path.relative_to(folder).as_posix() for path in settings}
     files = sorted(names.union(weight_files(folder, where)))
     return _VERSION + digest({name: file_digest(folder / name) for name in files})
-
-
-def weight_files(folder: Path, where: str) -> list[str]:
-    """Names of the weight files that the library loads from `folder`: one, or those of an index.
-
-    Raises UserError for an index that cannot be read or names a file outside the folder. Links
-    are followed: what a foreign file says must not point out of the folder, but where its owner
-    put the bytes, as the hub's own cache and shared disks do, is no matter, as these bytes are
-    what is hashed and loaded.
-    """
-    both = [each for name in _WEIGHTS for each in (name, f"{name}.index.json")]
-    names = [each for each in both if (folder / each).is_file()]
-    if not names or not names[0].endswith(".index.json"):
-        return names[:1]  # without any the library says so
-    try:
-        named = json.loads((folder / names[0]).read_text(encoding="utf-8"))["weight_map"].values()
-        parts = sorted({str(each) for each in named})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{where}: {names[0]} is no index of weight files ({type(error).__name__})"
-        ) from error
-    for part in parts:
-        path = PurePosixPath(part)
-        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in part:
-            raise UserError(f"{where}: {names[0]} names {part!r}, which lies outside the folder")
-    return parts
 
 
 def is_older(saved: str, other: str = _VERSION) -> bool:
@@ -88,11 +61,10 @@ def memory_fingerprint(network: Any, tokenizer: Any) -> str:
     The same on every device. Hooks and exchanged forward functions are not seen. Raises UserError
     for weights that are not in memory.
     """
-    found = hashlib.sha256()
     around = (network.config, getattr(network, "generation_config", None))
     settings = [None if each is None else _plain(each) for each in around]
-    kind = type(network).__qualname__
-    found.update(digest([kind, *settings, _tokenizer_facts(tokenizer)]).encode())
+    facts = [type(network).__qualname__, *settings, _tokenizer_facts(tokenizer)]
+    found = hashlib.sha256(digest(facts).encode())
     tensors = dict(network.named_parameters(remove_duplicate=False))
     tensors |= dict(network.named_buffers(remove_duplicate=False))
     for name, tensor in sorted(tensors.items()):

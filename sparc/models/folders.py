@@ -11,8 +11,9 @@ from typing import Any
 
 from sparc.errors import UserError
 from sparc.models.families import family
+from sparc.sources.weights import WEIGHTS
 
-_READ = (".json", ".txt", ".model", ".jinja", ".safetensors", ".bin")
+_TEXTS = (".json", ".txt", ".model", ".jinja")
 _TEXT_BYTES = 2**28  # the largest tokenizers take 35 MB
 _CONFIG_BYTES = 2**24
 # More layers than any model has, and labels, of which the library makes a table.
@@ -34,15 +35,8 @@ _ELSEWHERE = ("configuration_files", "transformers_weights")
 def read_config(folder: Path, where: str) -> dict[str, Any]:
     """The config.json of a folder whose model can be loaded here, as far as it and the files say.
 
-    Args:
-        folder: The model's.
-        where: What to name in errors, such as "model.path=folder".
-
-    Raises:
-        UserError: For files that are none (pipes, broken links), adapters, a config.json that is
-            no JSON object of sane sizes, and for models that are not supported: other
-            architectures, quantised weights, experts, encoder-decoders, models of images or
-            sound, code of their own.
+    Raises UserError, which names `where`, for files that are none (pipes, broken links), adapters,
+    a config.json that is no JSON object of sane sizes, and for models that are not supported.
     """
     for complaint in _strange_files(folder):
         raise UserError(f"{where}: {complaint}")
@@ -66,9 +60,8 @@ def planted_neurons(
     listed = _object(file, where).get("neurons")
 
     def fits(pair: Any) -> bool:
-        if not isinstance(pair, list) or [type(number) for number in pair] != [int, int]:
-            return False
-        return pair[0] in range(layers) and pair[1] in range(neurons)
+        is_pair = isinstance(pair, list) and [*map(type, pair)] == [int, int]
+        return is_pair and pair[0] in range(layers) and pair[1] in range(neurons)
 
     if not isinstance(listed, list) or not all(map(fits, listed)):
         raise UserError(
@@ -83,11 +76,11 @@ def planted_neurons(
 
 def _strange_files(folder: Path) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
-        if path.suffix not in _READ or path.is_dir():
+        if path.suffix not in (*_TEXTS, *WEIGHTS) or path.is_dir():
             continue
         if not path.is_file():
             yield f"{path.name} is no file (a pipe, a device, or a link that leads nowhere)"
-        elif path.suffix not in _READ[-2:] and path.stat().st_size > _TEXT_BYTES:
+        elif path.suffix in _TEXTS and path.stat().st_size > _TEXT_BYTES:
             yield f"{path.name} has {path.stat().st_size} bytes: too large to be what it says"
     if (folder / "adapter_config.json").is_file():
         yield (

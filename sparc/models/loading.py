@@ -4,7 +4,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +14,37 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
 from sparc.models.batching import is_out_of_memory
-from sparc.models.fingerprint import folder_fingerprint, weight_files
+from sparc.models.fingerprint import folder_fingerprint
 from sparc.models.folders import read_config
 from sparc.models.tokenizing import FROM_FOLDER, load_tokenizer
 from sparc.sources.hub import quiet
 from sparc.sources.hub_models import is_cached, model_folder_of
+from sparc.sources.weights import WEIGHTS, weight_files
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a model is made of, as the library gives it."""
+def load_parts(config: ModelConfig, source: str, target: torch.device) -> tuple[Any, Any, str]:
+    """(network, tokenizer, fingerprint) from a folder or the hub, the weights on `target`.
 
-    network: Any
-    tokenizer: Any
-    fingerprint: str
-
-
-def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
-    """Configuration, weights and tokenizer from a folder or the hub, the weights on `target`.
-
-    With `device_map` accelerate places the weights, instead. Safetensors are preferred; a
-    repository without them is read as PyTorch's `.bin` with weights only. No code of a
-    repository is run.
-
-    Raises:
-        UserError: For what cannot be fetched or loaded, and where the weights do not fit the
-            configuration: missing ones would be random.
+    With `device_map` accelerate places the weights, instead. No code of a repository is run.
+    Raises UserError for what cannot be fetched or loaded, and where the weights do not fit the
+    configuration: missing ones would be random.
     """
-    where = f"model.path={config.path}"
     # The library would ask a service to convert `.bin` files, and take what that serves.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         with quiet():
-            return _load(config, source, target, where)
+            return _load(config, source, target)
     except UserError:
         raise
-    # A folder that is none, or a broken one, makes the library raise whatever it stumbles on.
-    except Exception as error:
+    except Exception as error:  # whatever the library stumbles on in a broken folder
         _log.info("loading failed", exc_info=True)
-        raise UserError(f"{where}: cannot be loaded: {_reason(error)}") from error
+        raise UserError(f"model.path={config.path}: cannot be loaded: {_reason(error)}") from error
 
 
-def _load(config: ModelConfig, source: str, target: torch.device, where: str) -> Parts:
-    folder = Path(source)
+def _load(config: ModelConfig, source: str, target: torch.device) -> tuple[Any, Any, str]:
+    folder, where = Path(source), f"model.path={config.path}"
     remote = not folder.is_dir()
     if remote:
         folder = model_folder_of(source, config.revision, where, weights=False)
@@ -70,18 +55,15 @@ def _load(config: ModelConfig, source: str, target: torch.device, where: str) ->
         model_folder_of(source, folder.name, where)
     weight_files(folder, where)  # before the library reads what lies outside
     _refuse_too_large(empty(architecture, config), folder, where)
-    placement: dict[str, Any] = {}
-    if config.device_map:
-        placement["device_map"] = config.device_map
-        if config.max_memory != MemoryConfig():
-            placement["max_memory"] = _memory(config.max_memory)
+    limited = config.device_map and config.max_memory != MemoryConfig()
     both: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=getattr(torch, config.dtype),
         attn_implementation=config.attn_implementation,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused below, by name
-        **placement,
+        device_map=config.device_map,
+        max_memory=_memory(config.max_memory) if limited else None,
         **FROM_FOLDER,
     )
     network, loaded = both
@@ -93,7 +75,7 @@ def _load(config: ModelConfig, source: str, target: torch.device, where: str) ->
     _refuse_not_finite(network, f"{where}, model.dtype={config.dtype}")
     # a commit stands for every file
     fingerprint = f"{source}@{folder.name}" if remote else folder_fingerprint(folder, where)
-    return Parts(network, tokenizer, fingerprint)
+    return network, tokenizer, fingerprint
 
 
 def read_architecture(folder: Path, where: str) -> Any:
@@ -116,18 +98,16 @@ def empty(architecture: Any, config: ModelConfig) -> Any:
 
 
 def _refuse_too_large(network: Any, folder: Path, where: str) -> None:
-    """Raise UserError where a folder's weight files cannot hold so many parameters.
+    """Raise UserError where a folder's weight files have fewer bytes than that has parameters.
 
-    Each takes two bytes and more there, so that one a byte is generous. What is missing would be
-    made up in memory before anyone could see that it is.
+    What is missing would be made up in memory before anyone could see that it is.
     """
-    files = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".bin")]
-    stored = sum(path.stat().st_size for path in files)
-    parameters = sum(value.numel() for value in network.parameters())
-    if files and parameters > stored:
+    stored = [path.stat().st_size for path in folder.rglob("*") if path.suffix in WEIGHTS]
+    parameters = network.num_parameters()
+    if stored and parameters > sum(stored):
         raise UserError(
             f"{where}: config.json does not fit the weights: it describes {parameters} parameters, "
-            f"and all weight files together have {stored} bytes"
+            f"and all weight files together have {sum(stored)} bytes"
         )
 
 
@@ -148,11 +128,13 @@ def fit_vocabulary(tokenizer: Any, rows: int, where: str) -> None:
 
 
 def _refuse_not_finite(network: Any, where: str) -> None:
-    """Raise UserError that names the first weight with NaN or infinity, as float16 makes of large
-    numbers; weights that accelerate keeps elsewhere are not looked at."""
-    here = {k: v for k, v in network.named_parameters() if v.device.type != "meta"}
-    for name, value in here.items():
-        if not all(torch.isfinite(end) for end in torch.aminmax(value)):
+    """Raise UserError that names the first weight with NaN or infinity, as float16 may make.
+
+    Weights that accelerate keeps elsewhere are not looked at.
+    """
+    for name, value in network.named_parameters():
+        here = value.device.type != "meta"
+        if here and not all(torch.isfinite(end) for end in torch.aminmax(value)):
             raise UserError(
                 f"{where}: {name} holds numbers that are not finite: use model.dtype=bfloat16 or "
                 "float32, or another copy of the weights"
@@ -165,20 +147,18 @@ def _unfit_weights(loaded: Mapping[str, Any], layers: int) -> Iterable[str]:
     A weight of a further layer is one that this model lacks; other surplus weights, such as
     buffers of older versions, change nothing.
     """
+    unfit = "config.json does not fit the weights"
     for name, stored, expected in sorted(loaded["mismatched_keys"]):
         shapes = f"{list(stored)} in the weight file, {list(expected)} by config.json"
-        yield f"config.json does not fit the weights: {name} is {shapes}"
+        yield f"{unfit}: {name} is {shapes}"
     missing = sorted(loaded["missing_keys"])
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        yield f"config.json does not fit the weights: {missing[0]}{more} not in the weight file"
+        yield f"{unfit}: {missing[0]}{more} not in the weight file"
     for name in sorted(loaded["unexpected_keys"]):
         number = re.search(r"\.(\d+)\.", name)
         if number and int(number[1]) >= layers:
-            yield (
-                f"config.json does not fit the weights: it states {layers} layers, and the "
-                f"weight file has {name}"
-            )
+            yield f"{unfit}: it states {layers} layers, and the weight file has {name}"
     for message in loaded["error_msgs"]:
         yield f"weights cannot be read: {_first_line(message)}"
 

@@ -1,5 +1,7 @@
 """Loading a causal language model and finding its MLP neurons."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,10 @@ from torch import nn
 from sparc.config import ModelConfig
 from sparc.config.locations import model_folder
 from sparc.errors import UserError
-from sparc.models.families import Family, family
+from sparc.models.families import FAMILIES, Family, family
 from sparc.models.fingerprint import memory_fingerprint
 from sparc.models.folders import planted_neurons
-from sparc.models.loading import Parts, load_parts
+from sparc.models.loading import load_parts
 from sparc.models.process import granted_gpus
 
 
@@ -81,7 +83,7 @@ class Model:
 def _hooks(module: nn.Module) -> list[Any]:
     """accelerate's hooks of `module`, the one that brings its weights first."""
     hook: Any = getattr(module, "_hf_hook", None)
-    hooks = [] if hook is None else list(getattr(hook, "hooks", [hook]))
+    hooks = getattr(hook, "hooks", [hook])
     return [each for each in hooks if getattr(each, "weights_map", None) is not None]
 
 
@@ -93,22 +95,18 @@ def is_offloaded(module: nn.Module) -> bool:
 def input_device(network: Any) -> torch.device:
     """The device of a network's input embeddings, or the one they are brought to if offloaded."""
     embeddings: Any = network.get_input_embeddings()
-    if is_offloaded(embeddings):
-        return torch.device(_hooks(embeddings)[0].execution_device)
-    device: torch.device = embeddings.weight.device
-    return device
+    offloaded = is_offloaded(embeddings)
+    return torch.device(
+        _hooks(embeddings)[0].execution_device if offloaded else embeddings.weight.device
+    )
 
 
 def parameter(module: nn.Module, name: str) -> torch.Tensor:
-    """The parameter `name` of `module`, fetched from where accelerate keeps it if need be.
-
-    Of an offloaded module it is a copy or a view: it is for reading only.
-    """
+    """The parameter `name` of `module`; a copy, for reading only, where accelerate keeps it."""
     value: torch.Tensor = getattr(module, name)
-    if value.device.type != "meta":
-        return value
-    fetched: torch.Tensor = _hooks(module)[0].weights_map[name]
-    return fetched
+    if value.device.type == "meta":
+        value = _hooks(module)[0].weights_map[name]
+    return value
 
 
 def choose_device(device: str) -> torch.device:
@@ -128,9 +126,8 @@ def choose_device(device: str) -> torch.device:
     if kind == "auto":
         return torch.device(next((name for name, is_here in here.items() if is_here), "cpu"))
     if not here.get(kind, True):
-        raise UserError(
-            f"device={kind}: no {kind.upper()} device here; use device=cpu or device=auto"
-        )
+        what = f"no {kind.upper()} device here"
+        raise UserError(f"device={kind}: {what}; use device=cpu or device=auto")
     return torch.device(device)
 
 
@@ -146,17 +143,43 @@ def blocks_of(network: Any, row: Family) -> tuple[Block, ...]:
             gate=layer.get_submodule(row.gate) if row.gate else None,
         )
 
-    return tuple(block(layer) for layer in network.get_submodule(row.layers))
+    return tuple(map(block, network.get_submodule(row.layers)))
+
+
+@contextlib.contextmanager
+def last_mlp_from(network: Any, first: int) -> Iterator[None]:
+    """Inside the block compute the last MLP for tokens from `first` on alone; zeros before.
+
+    A negative `first` counts from the end. Logits from there on, and gradients of them, are those
+    of the whole MLP, whose output at a token no other token reads. Where the MLP is no module of
+    its own (OPT) nothing changes.
+    """
+    row = FAMILIES.get(network.config.get_text_config().model_type)
+    if first == 0 or row is None or "." not in row.up:
+        yield
+        return
+    length = 0
+
+    def cut(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal length
+        length = inputs[0].shape[1]
+        return (inputs[0][:, first:].contiguous(), *inputs[1:])
+
+    def filled(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        return nn.functional.pad(output, (0, 0, length - output.shape[1], 0))
+
+    mlp = blocks_of(network, row)[-1].mlp
+    with mlp.register_forward_pre_hook(cut), mlp.register_forward_hook(filled):
+        yield
 
 
 def load_model(config: ModelConfig, device: str) -> Model:
     """Load weights and tokenizer from a local folder or the hub.
 
-    Raises UserError for an unsupported architecture, a folder or hub id that cannot be loaded,
-    weights that do not fit their configuration, or a device that is not there.
+    Raises UserError for a model that cannot be loaded or is not supported, and as `choose_device`.
     """
     source = model_folder(config.path)
-    return assembled(config.name, source, load_parts(config, source, choose_device(device)))
+    return assembled(config.name, source, *load_parts(config, source, choose_device(device)))
 
 
 def wrap(network: Any, tokenizer: Any, name: str = "model") -> Model:
@@ -169,21 +192,21 @@ def wrap(network: Any, tokenizer: Any, name: str = "model") -> Model:
     family(network.config.model_type)
     fingerprint = memory_fingerprint(network, tokenizer)
     network.eval().requires_grad_(False)
-    return replace(assembled(name, "memory", Parts(network, tokenizer, fingerprint)), planted=None)
+    return replace(assembled(name, "memory", network, tokenizer, fingerprint), planted=None)
 
 
-def assembled(name: str, source: str, parts: Parts) -> Model:
-    """The model made of `parts`, its MLP blocks found."""
-    row = family(parts.network.config.model_type)
-    blocks = blocks_of(parts.network, row)
+def assembled(name: str, source: str, network: Any, tokenizer: Any, fingerprint: str) -> Model:
+    """The model made of these parts, its MLP blocks found."""
+    row = family(network.config.model_type)
+    blocks = blocks_of(network, row)
     weight: Any = blocks[0].up.weight
     neurons = int(weight.shape[1 if row.transposed else 0])
     return Model(
         name=name,
         source=source,
-        fingerprint=parts.fingerprint,
-        network=parts.network,
-        tokenizer=parts.tokenizer,
+        fingerprint=fingerprint,
+        network=network,
+        tokenizer=tokenizer,
         family=row,
         blocks=blocks,
         neurons_per_layer=neurons,

@@ -21,10 +21,10 @@ def granted_gpus() -> str | None:
         return None  # hidden on purpose
     named = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")  # 0 is the first GPU
     counted = ("SLURM_GPUS", "SLURM_GPUS_ON_NODE")  # 0 is none
-    for names, none in ((named, ("",)), (counted, ("", "0"))):
-        for name in names:
-            if (given := os.environ.get(name, "")) not in none:
-                return f"{name}={given}"
+    for name in (*named, *counted):
+        given = os.environ.get(name, "")
+        if given and not (name in counted and given == "0"):
+            return f"{name}={given}"
     there = "SLURM_JOB_ID" not in os.environ and os.path.exists(_FIRST_GPU)
     return _FIRST_GPU if there else None
 

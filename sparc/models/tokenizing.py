@@ -8,6 +8,7 @@ other tokens than they were trained on.
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,11 @@ _PROMPTS, _CHARACTERS = 32, 1000  # of each prompt: so many tell
 
 
 def load_tokenizer(folder: Path, where: str) -> Any:
-    """The tokenizer in a model's folder, which does what it says.
+    """The tokenizer in a model's folder, a local one or one of the hub's cache.
 
     It must (1) make the tokens of tokenizer.json, where there is one, of a text without special
     tokens, (2) give back a plain sentence, as far as its vocabulary has it (see `lost`), and (3)
-    know its own special tokens.
-
-    Args:
-        folder: A local one, or one of the hub's cache.
-        where: What to name in errors.
-
-    Raises:
-        UserError: Where it loses or changes text.
+    know its own special tokens. Raises UserError, which names `where`, where it does not.
     """
     # The library takes its own class for some architectures even where the folder says this.
     followed = get_tokenizer_config(folder, **FROM_FOLDER).get("tokenizer_class") in _OWN
@@ -47,18 +41,13 @@ def load_tokenizer(folder: Path, where: str) -> Any:
     )
     file = folder / "tokenizer.json"
     if file.is_file() and _ids(tokenizer, _TEXT) != _stated_ids(file):
-        raise UserError(
-            f"{where}: {_class(tokenizer)} makes other tokens than its tokenizer.json: "
-            f"{_advice(tokenizer)}"
-        )
+        raise _fault(tokenizer, where, "makes other tokens than its tokenizer.json")
     refuse_lost([_SENTENCE], tokenizer, where)
     for name in ("bos_token", "eos_token", "pad_token"):
         token = getattr(tokenizer, name)
         if token is not None and _back(tokenizer, _ids(tokenizer, token)).strip() != token.strip():
-            raise UserError(
-                f"{where}: {_class(tokenizer)} does not know its own {name} {token!r}: name one "
-                "of its vocabulary in its tokenizer_config.json"
-            )
+            advice = "name one of its vocabulary in its tokenizer_config.json"
+            raise _fault(tokenizer, where, f"does not know its own {name} {token!r}", advice)
     return tokenizer
 
 
@@ -68,15 +57,13 @@ def refuse_lost(texts: Iterable[str], tokenizer: Any, where: str) -> None:
     A single odd text tells nothing: tokenizers differ in what they make of rare characters. Those
     that the vocabulary cannot express do not count.
     """
-    begun = [text[:_CHARACTERS] for text, _ in zip(texts, range(_PROMPTS), strict=False)]
+    begun = [text[:_CHARACTERS] for text in islice(texts, _PROMPTS)]
     found = [(text, lost(text, tokenizer)) for text in begun]
     gone = [(text, back) for text, back in found if back is not None]
     if 2 * len(gone) > len(found):
         text, back = gone[0]
-        raise UserError(
-            f"{where}: {_class(tokenizer)} loses text: {text[:60]!r} comes back as {back[:60]!r}: "
-            f"{_advice(tokenizer)}"
-        )
+        told = f"loses text: {text[:60]!r} comes back as {back[:60]!r}"
+        raise _fault(tokenizer, where, told)
 
 
 def lost(text: str, tokenizer: Any) -> str | None:
@@ -104,8 +91,7 @@ def _plain(text: str) -> str:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _back(tokenizer: Any, ids: list[int]) -> str:
@@ -116,18 +102,15 @@ def _stated_ids(file: Path) -> list[int]:
     stated: Any = Tokenizer.from_file(str(file))
     stated.no_truncation()
     stated.no_padding()
-    ids: list[int] = stated.encode(_TEXT, add_special_tokens=False).ids
-    return ids
+    return list(stated.encode(_TEXT, add_special_tokens=False).ids)
 
 
-def _class(tokenizer: Any) -> str:
-    return f"its tokenizer ({type(tokenizer).__name__})"
-
-
-def _advice(tokenizer: Any) -> str:
-    if type(tokenizer).__name__ in _OWN:
-        return "its tokenizer.json is broken, give a whole one"
-    return (
+def _fault(tokenizer: Any, where: str, what: str, advice: str | None = None) -> UserError:
+    kind = type(tokenizer).__name__
+    if advice is None and kind in _OWN:
+        advice = "its tokenizer.json is broken, give a whole one"
+    advice = advice or (
         'set "tokenizer_class": "PreTrainedTokenizerFast" in the tokenizer_config.json of a local '
         "copy, which follows its tokenizer.json"
     )
+    return UserError(f"{where}: its tokenizer ({kind}) {what}: {advice}")

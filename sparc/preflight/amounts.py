@@ -25,14 +25,11 @@ _TOKENS_A_WORD, _TEXT_WORDS, _ROW, _ROWS = 1.3, 300, 65, 290_000
 
 @dataclass(frozen=True)
 class Amounts:
-    """How much there is to be read, in tokens."""
+    """How many tokens are to be read: of each sample and prompt, and of all texts together."""
 
     references: list[int]
-    """Of each sample of all sets."""
     prompts: list[int]
-    """Of each prompt."""
     texts: int
-    """For perplexity, in all."""
 
 
 def amounts(config: Config, dataset: Dataset | None, context: int) -> Amounts:
@@ -84,8 +81,8 @@ def _assumed(config: Config, context: int) -> Amounts:
     prompts = [PROMPT_TOKENS] * (evaluation.prompts * len(data.categories))
     rows = evaluation.perplexity.documents
     texts = _ROWS if rows is None else rows * _ROW
-    named = [each for _, each in text_sources(data.texts) if each.path is not None]
-    return Amounts(references, prompts, texts * max(1, len(named)))
+    named = sum(each.path is not None for _, each in text_sources(data.texts))
+    return Amounts(references, prompts, texts * max(1, named))
 
 
 def _lengths(data: DatasetConfig, name: str, context: int) -> list[int]:

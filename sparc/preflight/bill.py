@@ -5,7 +5,6 @@ evaluation and the way from counts to seconds. Scorers, statistics and the repor
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,19 +37,18 @@ class Work:
 
     def seconds(self, model: Model, speed: Speed) -> float:
         """On one device: the slower of counting and reading, and the calls in between."""
-        busy = max(self.flops / speed.flops, self.passes * weight_bytes(model) / speed.bandwidth)
+        read: float = self.passes * model.network.get_memory_footprint()
+        busy = max(self.flops / speed.flops, read / speed.bandwidth)
         return busy + self.passes * len(model.blocks) * _CALLS * speed.call
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What a run of `model`, which may be a skeleton, takes."""
+    """What a run of `model`, which may be a skeleton, takes; memory in bytes."""
 
     model: Model
     weights: float
-    """Bytes."""
     scorers: float
-    """Bytes."""
     searched: int
     """The most responses that are sampled to find references."""
     search: Work
@@ -63,12 +61,14 @@ class Bill:
         """Counted for a configuration."""
         scorers = config.evaluation.scorers
         detoxify = "detoxify" in scorers and config.evaluation.detoxify.source != "embedded"
+        count, tokens = searched(config), response_tokens(config.dataset)
+        flops = 2.0 * model.network.num_parameters() * count * (PROMPT_TOKENS + tokens)
         return Bill(
             model=model,
-            weights=weight_bytes(model),
+            weights=model.network.get_memory_footprint(),
             scorers=_SCORER_BYTES if detoxify or "classifier" in scorers else 0,
-            searched=searched(config),
-            search=_search_work(model, config),
+            searched=count,
+            search=Work(flops, count / _TOGETHER * tokens),
             attribution=_attribution_work(model, needed, config),
             evaluation=_evaluation_work(model, needed, config),
         )
@@ -82,22 +82,6 @@ class Bill:
     def works(self) -> tuple[Work, Work, Work]:
         """One after the other."""
         return self.search, self.attribution, self.evaluation
-
-
-def weight_bytes(model: Model) -> int:
-    """Of all parameters and buffers in the model's dtype."""
-    tensors: Iterable[Any] = (*model.network.parameters(), *model.network.buffers())
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _parameters(model: Model) -> int:
-    return sum(value.numel() for value in model.network.parameters())
-
-
-def _search_work(model: Model, config: Config) -> Work:
-    count, tokens = searched(config), response_tokens(config.dataset)
-    flops = 2.0 * _parameters(model) * count * (PROMPT_TOKENS + tokens)
-    return Work(flops, count / _TOGETHER * tokens)
 
 
 def _attribution_work(model: Model, needed: Amounts, config: Config) -> Work:
@@ -135,7 +119,7 @@ def _evaluation_work(model: Model, needed: Amounts, config: Config) -> Work:
     tokens = sum(needed.prompts) + rows * sampling.max_new_tokens + read
     together = math.ceil(min(rows * longest, evaluation.batch_tokens))
     held = _evaluation_bytes(model, together, max(1, together // max(1, longest)), config)
-    return Work(2.0 * _parameters(model) * tokens * arms, passes, held)
+    return Work(2.0 * model.network.num_parameters() * tokens * arms, passes, held)
 
 
 def _evaluation_bytes(model: Model, tokens: int, rows: int, config: Config) -> int:

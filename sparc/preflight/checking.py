@@ -1,11 +1,14 @@
-"""`stage=check`: everything that could stop a run after hours, looked at in seconds."""
+"""`stage=check` looks at everything that could stop a run; `stage=prefetch` downloads it."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
 import torch
+from huggingface_hub.utils.tqdm import enable_progress_bars
+from transformers.utils.logging import disable_progress_bar
 
 from sparc.config import Config
 from sparc.errors import UserError
@@ -14,24 +17,22 @@ from sparc.models.model import choose_device
 from sparc.models.tokenizing import refuse_lost
 from sparc.preflight.amounts import amounts
 from sparc.preflight.bill import Bill
-from sparc.preflight.data import check_data
+from sparc.preflight.data import check_data, fetch_data
 from sparc.preflight.findings import Row, failures
 from sparc.preflight.fitting import disk_row, elsewhere_rows, memory_row, time_row
 from sparc.preflight.measuring import scorer_rows, task_rows
 from sparc.preflight.needs import Answers
 from sparc.preflight.services import is_slurm, partition_row, tracking_row
-from sparc.preflight.weights import Found, find_model, model_row, tokenizer_of
+from sparc.preflight.weights import Found, fetch_model, find_model, model_row, tokenizer_of
 from sparc.sources.hub import quiet
+from sparc.storage.digests import digest
 from sparc.tasks.dataset import Dataset
 
 
 def check(config: Config, launcher: Mapping[str, Any], answers: Answers) -> list[Row]:
     """One row for each thing that a run of `config` needs; no weights are downloaded or loaded.
 
-    Args:
-        config: The run's.
-        launcher: Hydra's configuration of how jobs are launched.
-        answers: What the hub says of the models and data sets.
+    `launcher` is Hydra's configuration of how jobs are launched.
     """
     rows: list[Row] = []
     found = None
@@ -45,8 +46,7 @@ def check(config: Config, launcher: Mapping[str, Any], answers: Answers) -> list
         def tokenizer() -> Any:
             return tokenizer_of(config.model) if found and not found.download else None
 
-        data, dataset = check_data(config, answers, tokenizer)
-        rows += data
+        dataset = check_data(config, answers, tokenizer, rows)
         with failures(rows, "tokenizer", config.model.path):
             if found is not None and tokenizer() is not None:
                 where = f"model.path={config.model.path}"
@@ -57,8 +57,28 @@ def check(config: Config, launcher: Mapping[str, Any], answers: Answers) -> list
         rows += scorer_rows(config, dataset, lambda: not classifier or classifier.result() is None)
         rows += task_rows(config.evaluation.lm_eval)
     rows += _resources(config, found, dataset, launcher)
-    others = (partition_row(launcher), tracking_row(config.tracking))
-    return rows + [row for row in others if row is not None]
+    return [*rows, *filter(None, (partition_row(launcher), tracking_row(config.tracking)))]
+
+
+def prefetch(configs: Sequence[Config]) -> list[Row]:
+    """Download model, data, scorers and tasks of each configuration; what is there stays as it is.
+
+    One row for each of them says where it is and how large, or what went wrong; what fails does
+    not keep the others from being fetched. What many configurations share is fetched once.
+    """
+    rows: list[Row] = []
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading; it takes those of
+    enable_progress_bars()  # downloading with it, which are wanted
+    with quiet():
+        for config in {_fetched(each): each for each in configs}.values():
+            tokenizer = None
+            with failures(rows, "model", config.model.path):
+                rows.append(fetch_model(config.model))
+                tokenizer = tokenizer_of(config.model)
+            dataset = fetch_data(config, tokenizer, rows)
+            rows += scorer_rows(config, dataset, fetch=True)
+            rows += task_rows(config.evaluation.lm_eval, fetch=True)
+    return list(dict.fromkeys(rows))
 
 
 def _resources(
@@ -87,3 +107,9 @@ def _resources(
         rows.append(memory_row(bill, config, device, granted.get("mem_gb")))
         rows.append(time_row(bill, device, granted.get("timeout_min")))
     return rows
+
+
+def _fetched(config: Config) -> str:
+    """The same for configurations for which the same is to be fetched, into the same cache."""
+    parts = asdict(config.model), asdict(config.dataset), asdict(config.evaluation)
+    return digest([config.paths.cache, config.pruning.method, *parts])

@@ -22,61 +22,52 @@ _KEPT = ("records", "sequences")  # what the cache holds of data sets
 
 
 def check_data(
-    config: Config, answers: Answers, tokenizer: Callable[[], Any]
-) -> tuple[list[Row], Dataset | None]:
-    """What can be said of the data, and the data set itself where it can be read here and now.
+    config: Config, answers: Answers, tokenizer: Callable[[], Any], rows: list[Row]
+) -> Dataset | None:
+    """Add what can be said of the data to `rows`; the data set where it can be read here and now.
 
     Local files are read as a run does, so that a bad line or a missing column is found; so is
     what the cache holds of the hub's data sets where the hub does not give them. Of those that it
-    gives nothing is read.
-
-    Args:
-        config: The run's.
-        answers: What the hub says of each data set.
-        tokenizer: Gives the model's, None where it is not here.
+    gives nothing is read. `tokenizer` gives the model's, None where it is not here.
     """
-    rows: list[Row] = []
-    local, refused = [], []
+    local, reachable, refused = [], [], []
     cache = Path(config.paths.cache)
-    asked = [(n.key, n.source, answer) for n, answer in answers.items() if n.source is not None]
-    for key, source, answer in asked:
+    for need, answer in answers.items():
+        if (source := need.source) is None:
+            continue
         try:
             commit = answer.result()
         except UserError as error:
             refused.append((source, str(error)))
             continue
         if commit is None:
-            local.append((key, source))
+            local.append((need.key, source))
         else:
-            rows.append(_reachable(source, commit, cache))
-    if rows or None in [noted(source, cache) for source, _ in refused]:
+            reachable.append(_reachable(source, commit, cache))
+    if reachable or None in [noted(source, cache) for source, _ in refused]:
+        rows += reachable
         for key, source in local:
             with failures(rows, "data", f"{key}={source.path}"):
                 next(records(source, Wanted((source.column,), most=1)), None)
                 rows.append(Row("data", True, str(source.path)))
-        return rows + [_refused(source, reason, cache) for source, reason in refused], None
+        rows += [_refused(source, reason, cache) for source, reason in refused]
+        return None
     with failures(rows, "data", config.dataset.name):
         dataset = load_dataset(config.dataset, config.evaluation, cache)  # asks nobody
         for _, settings, seed in _sequence_sets(config):
             if not is_local(settings) and tokenizer() is not None:
                 sequences(settings, tokenizer(), seed, cache)
-        return [_described(dataset, config, ", in the cache" if refused else "")], dataset
-    return rows, None
+        rows.append(_described(dataset, config, ", in the cache" if refused else ""))
+        return dataset
+    return None
 
 
-def fetch_data(config: Config, tokenizer: Any) -> tuple[list[Row], Dataset | None]:
+def fetch_data(config: Config, tokenizer: Any, rows: list[Row]) -> Dataset | None:
     """Read all data as a run does, so that what comes from the hub is in the cache afterwards.
 
-    The hub is asked for the newest commit of each data set.
-
-    Args:
-        config: The run's.
-        tokenizer: The model's, None where it could not be had.
-
-    Returns:
-        What was found and the data set, None where it cannot be read.
+    The hub is asked for the newest commit of each data set. What was found is added to `rows`;
+    None where the data cannot be read, or need the `tokenizer` of a model that could not be had.
     """
-    rows: list[Row] = []
     cache = Path(config.paths.cache)
     with failures(rows, "data", config.dataset.name):
         sources = [need.source for need in needs(config) if need.source is not None]
@@ -95,8 +86,9 @@ def fetch_data(config: Config, tokenizer: Any) -> tuple[list[Row], Dataset | Non
             files = [file for kind in _KEPT for file in (cache / kind).rglob("*") if file.is_file()]
             kept = f"{size(sum(file.stat().st_size for file in files))} in {cache}"
             row = replace(row, found=f"{row.found}; what came from the hub: {kept}")
-        return [row], dataset
-    return rows, None
+        rows.append(row)
+        return dataset
+    return None
 
 
 def _sequence_sets(config: Config) -> Iterator[tuple[str, ReferenceConfig, int]]:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from sparc.display.plain import visible
+from sparc.display.console import harmless
 from sparc.errors import UserError
 
 _MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "-"}
@@ -33,27 +32,25 @@ def failures(rows: list[Row], name: str, subject: str) -> Iterator[None]:
     """Add a failed row where the block raises: a fault is a row, too, and no traceback."""
     try:
         yield
-    except UserError as error:
-        rows.append(Row(name, False, subject, str(error)))
     except Exception as error:  # whatever a foreign file or a library comes up with
         reason = next(iter(str(error).strip().splitlines()), "")
         told = f"{subject}: cannot be used: {type(error).__name__}: {reason}"
-        rows.append(Row(name, False, subject, told))
+        rows.append(Row(name, False, subject, str(error) if isinstance(error, UserError) else told))
 
 
 def show(rows: Sequence[Row], title: str) -> int:
     """Print the table and the advice to stdout; the exit code: 1 if anything fails."""
     console = Console(highlight=False)
-    table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(title=harmless(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     table.add_column("")
     table.add_column("check", no_wrap=True)
     table.add_column("found", overflow="fold")
     for row in rows:
-        table.add_row(_MARKS[row.ok], escape(row.name), escape(visible(row.found)))
+        table.add_row(_MARKS[row.ok], harmless(row.name), harmless(row.found))
     console.print(table)
     for row in rows:
         if row.advice is not None:
-            line = f"{_MARKS[row.ok]} {escape(row.name)}: {escape(visible(row.advice))}"
+            line = f"{_MARKS[row.ok]} {harmless(row.name)}: {harmless(row.advice)}"
             console.print(line, soft_wrap=True)
     return int(any(row.ok is False for row in rows))
 

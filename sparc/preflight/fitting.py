@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import torch
@@ -31,10 +32,8 @@ def elsewhere_rows(bill: Bill, config: Config, granted: float | None) -> list[Ro
     where = "not compared: jobs run on other machines"
     memory = Row("memory", None, f"{_taken(bill)}; {where}")
     if granted and config.model.device_map is None and bill.weights > granted * 1e9:
-        advice = (
-            f"loading takes {size(bill.weights)} of the CPU's memory, and jobs have "
-            f"hydra.launcher.mem_gb={granted:g}: raise it, or set model.device_map=auto"
-        )
+        jobs = f"jobs have hydra.launcher.mem_gb={granted:g}: raise it"
+        advice = f"{_loading(bill)}, and {jobs}, or set model.device_map=auto"
         memory = Row("memory", False, _taken(bill), advice)
     return [memory, Row("time", None, f"{tera:.3g} TFLOP; {where}")]
 
@@ -54,9 +53,10 @@ def memory_row(
         through_cpu = device.type != "cpu" and not config.model.device_map
         if not through_cpu or bill.weights <= free_memory(_CPU):
             return Row("memory", True, found)
-        taken = f"loading takes {size(bill.weights)} of the CPU's memory"
-        return Row("memory", True, found, f"{taken}: set model.device_map=auto")
-    host = _spill(config, device)
+        return Row("memory", True, found, f"{_loading(bill)}: set model.device_map=auto")
+    host = 0.0  # that `device_map` may fill with weights besides the GPUs
+    if device.type == "cuda" and config.model.device_map in _SPREADING:
+        host = min(free_memory(_CPU), _bytes(config.model.max_memory.cpu))
     if bill.peak <= free + host and bill.peak - bill.weights <= free:
         advice = f"up to {size(bill.peak - free)} of the weights go to the CPU's memory: slow"
         return Row("memory", None, f"{found}, {size(host)} in the CPU's memory", advice)
@@ -64,20 +64,14 @@ def memory_row(
 
 
 def time_row(bill: Bill, device: torch.device, minutes: float | None = None) -> Row:
-    """How long attribution and evaluation take here, of the `minutes` that Slurm gives a job.
-
-    None and 0 stand for no limit.
-    """
+    """How long a run takes here, of the `minutes` that Slurm gives it; None and 0 are no limit."""
     network = bill.model.network
-    speed = measure_speed(
-        device, network.dtype, network.config.hidden_size, bill.model.neurons_per_layer
-    )
+    sizes = network.config.hidden_size, bill.model.neurons_per_layer
+    speed = measure_speed(device, network.dtype, *sizes)
     search, attribution, evaluation = (work.seconds(bill.model, speed) for work in bill.works)
     sought = f"up to {duration(search)} to find references, " if bill.searched else ""
-    found = (
-        f"{sought}about {duration(attribution)} for attribution and {duration(evaluation)} for "
-        f"evaluation on {device} ({speed.flops / 1e12:.2g} TFLOP/s)"
-    )
+    taken = f"{duration(attribution)} for attribution and {duration(evaluation)} for evaluation"
+    found = f"{sought}about {taken} on {device} ({speed.flops / 1e12:.2g} TFLOP/s)"
     if not minutes or search + attribution + evaluation <= 60 * minutes:
         return Row("time", True, found)
     advice = (
@@ -90,9 +84,7 @@ def time_row(bill: Bill, device: torch.device, minutes: float | None = None) -> 
 def disk_row(config: Config, bill: Bill, needed: Amounts, download: int) -> Row:
     """Whether everything fits: `download` bytes of the model, the cache's entries, the outputs.
 
-    Room is what is free, or left of the user's quota where one can be asked for. Folders of one
-    file system are counted together. A data set of the hub is counted by what is kept of it, for
-    it is streamed.
+    Folders of one file system are counted together, a data set by what is kept of its stream.
     """
     wanted = _wanted(config, bill, needed, download)
     by_disk: dict[int, list[Path]] = {}
@@ -125,13 +117,11 @@ def _wanted(config: Config, bill: Bill, needed: Amounts, download: int) -> dict[
     arms = 1 + (1 + evaluation.random_draws) * (1 + len(config.pruning.curve))
     said = arms * len(needed.prompts) * evaluation.sampling.samples * _COMPLETION_BYTES
     saved = bill.weights if config.pruning.save_model else 0
-    wanted: dict[Path, float] = {}
-    for folder, count in (
-        (config.paths.outputs, said + references + saved + _RESERVE),
-        (config.paths.cache, grid * sets + references + said),
-        *([(constants.HF_HUB_CACHE, download)] if download else []),
-    ):
-        wanted[Path(folder)] = wanted.get(Path(folder), 0) + count
+    wanted: defaultdict[Path, float] = defaultdict(float)
+    wanted[Path(config.paths.outputs)] += said + references + saved + _RESERVE
+    wanted[Path(config.paths.cache)] += grid * sets + references + said
+    if download:
+        wanted[Path(constants.HF_HUB_CACHE)] += download
     return wanted
 
 
@@ -148,6 +138,10 @@ def _taken(bill: Bill) -> str:
     )
 
 
+def _loading(bill: Bill) -> str:
+    return f"loading takes {size(bill.weights)} of the CPU's memory"
+
+
 def _available(config: Config, device: torch.device) -> tuple[float, str]:
     """Free bytes and where: of one device, or with `device_map` of all GPUs."""
     if config.model.device_map is None or device.type != "cuda":
@@ -155,13 +149,6 @@ def _available(config: Config, device: torch.device) -> tuple[float, str]:
     count, most = torch.cuda.device_count(), _bytes(config.model.max_memory.gpu)
     free = sum(min(free_memory(torch.device("cuda", i)), most) for i in range(count))
     return free, f"{count} GPUs" if count > 1 else "one GPU"
-
-
-def _spill(config: Config, device: torch.device) -> float:
-    """Bytes of the CPU's memory that `device_map` may fill with weights besides the GPUs."""
-    if device.type != "cuda" or config.model.device_map not in _SPREADING:
-        return 0
-    return min(free_memory(_CPU), _bytes(config.model.max_memory.cpu))
 
 
 def _bytes(written: str | None) -> float:

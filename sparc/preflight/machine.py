@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,18 +41,13 @@ def free_memory(device: torch.device) -> int:
 
 def _group_memory() -> float:
     """What is left of the limit of this process's control group; infinity without one."""
-    group = Path("/sys/fs/cgroup")
-    try:
+    group, own, left = Path("/sys/fs/cgroup"), "", float("inf")
+    with suppress(OSError):
         own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2]
-    except OSError:
-        return float("inf")
-    left = float("inf")
     for folder in {group, group / own.lstrip("/")}:
-        try:
+        with suppress(OSError, ValueError):
             limit = int((folder / "memory.max").read_text())  # "max" where there is none
             left = min(left, limit - int((folder / "memory.current").read_text()))
-        except (OSError, ValueError):
-            continue
     return left
 
 

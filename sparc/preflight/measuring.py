@@ -31,15 +31,9 @@ def scorer_rows(
     *,
     fetch: bool = False,
 ) -> list[Row]:
-    """One row a scorer.
+    """One row a scorer; with `fetch` those that have weights are loaded, which downloads them.
 
-    Args:
-        config: The run's.
-        dataset: May hold the lexicon; None if not known.
-        classifier_is_here: Whether the classifier is read from a folder or the cache; raises
-            UserError where it cannot be had.
-        fetch: Load what has weights as a run does, which downloads them, and let it go again;
-            else no weights are loaded.
+    `dataset` may hold the lexicon; `classifier_is_here` raises UserError where it cannot be had.
     """
     evaluation = config.evaluation
     subjects = {
@@ -71,13 +65,7 @@ def scorer_rows(
 
 
 def task_rows(config: LmEvalConfig, *, fetch: bool = False) -> list[Row]:
-    """One row where tasks of lm-evaluation-harness are asked for, else none.
-
-    Args:
-        config: Names the tasks.
-        fetch: Load them as a run does, which downloads their data into the hub's cache; else
-            none of their data are read.
-    """
+    """One row where tasks of lm-evaluation-harness are asked for, whose data only `fetch` reads."""
     rows: list[Row] = []
     if config.tasks:
         named = ", ".join(config.tasks)
@@ -97,17 +85,12 @@ def _detoxify(source: str) -> str:
             f"weights of Detoxify '{source}' are not here ({file}): run stage=prefetch where "
             "there is a network, or name a checkpoint file: evaluation.detoxify.source=FILE"
         )
-    base = _base_model(file)
-    if base is not None and not Path(base).is_dir():
-        _require_tokenizer(base)
+    _require_tokenizer(_base_model(file))
     return f"{source}, {size(file.stat().st_size)} in {file.parent}"
 
 
 def _base_model(file: Path) -> str | None:
-    """The folder or hub id from which Detoxify reads configuration and tokenizer.
-
-    None where the checkpoint does not say so in a way that can be read without running its code.
-    """
+    """Where Detoxify reads configuration and tokenizer; None where only code in `file` says so."""
     try:
         content: Any = torch.load(file, map_location="meta", weights_only=True, mmap=True)
         return str(content["config"]["arch"]["args"]["model_type"])
@@ -115,14 +98,15 @@ def _base_model(file: Path) -> str | None:
         return None
 
 
-def _require_tokenizer(base: str) -> None:
-    """Raise UserError where neither the cache nor the hub gives configuration and vocabulary."""
+def _require_tokenizer(base: str | None) -> None:
+    """Raise UserError where neither a folder, the cache nor the hub gives what Detoxify reads."""
+    if base is None or Path(base).is_dir():
+        return
 
-    def is_held(*names: str) -> bool:
-        held = (huggingface_hub.try_to_load_from_cache(base, name) for name in names)
-        return any(isinstance(path, str) for path in held)
+    def is_held(name: str) -> bool:
+        return isinstance(huggingface_hub.try_to_load_from_cache(base, name), str)
 
-    if is_held("config.json") and is_held(*_VOCABULARIES):
+    if is_held("config.json") and any(map(is_held, _VOCABULARIES)):
         return
     try:
         probe(base, None, f"the tokenizer of Detoxify ({base})")

@@ -20,10 +20,7 @@ def is_slurm(launcher: Mapping[str, Any]) -> bool:
 
 
 def partition_row(launcher: Mapping[str, Any]) -> Row | None:
-    """Whether Slurm takes jobs for the partition asked for, and what its nodes have.
-
-    None where jobs do not go there.
-    """
+    """Whether Slurm takes jobs for the partition and what it has; None where none go there."""
     if not is_slurm(launcher):
         return None
     partition, complaint = launcher.get("partition"), request_complaint(launcher)
@@ -43,12 +40,9 @@ def tracking_row(tracking: TrackingConfig) -> Row | None:
     host = urlsplit(os.environ.get("WANDB_BASE_URL", _WANDB)).hostname or ""
     if os.environ.get("WANDB_API_KEY") or _in_netrc(host):
         return Row("tracking", True, f"W&B, a key for {host}")
-    return Row(
-        "tracking",
-        False,
-        f"W&B, no key for {host}",
-        "`wandb login`, or set WANDB_API_KEY; with tracking.mode=offline runs are uploaded later",
-    )
+    later = "with tracking.mode=offline runs are uploaded later"
+    advice = f"`wandb login`, or set WANDB_API_KEY; {later}"
+    return Row("tracking", False, f"W&B, no key for {host}", advice)
 
 
 def _in_netrc(host: str) -> bool:

@@ -11,21 +11,16 @@ _THREADS = 16  # more than there are questions to the hub
 
 
 def run_stage(configs: Sequence[Config], launcher: Mapping[str, Any]) -> int:
-    """Do what the first configuration's `stage` says.
+    """Do what the first configuration's `stage` says: check that one, or prefetch for all.
 
-    Args:
-        configs: check looks at the first one, prefetch at all of them.
-        launcher: Hydra's configuration of how jobs are launched.
-
-    Returns:
-        0, or 1 if anything is not as it must be.
+    `launcher` is Hydra's configuration of how jobs are launched. Returns 0, or 1 if anything is
+    not as it must be.
     """
     first = configs[0]
     # torch and transformers take seconds to import, and meanwhile the hub answers
     with ThreadPoolExecutor(_THREADS) as pool:
         answers = ask(first, pool) if first.stage == "check" else {}
-        from sparc.preflight.checking import check
-        from sparc.preflight.fetching import prefetch
+        from sparc.preflight.checking import check, prefetch
         from sparc.preflight.findings import show
 
         if first.stage == "check":

@@ -1,7 +1,6 @@
 """The model: whether it can be had, how large it is, and fetching it into the hub's cache."""
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import huggingface_hub
 from sparc.config import ModelConfig
 from sparc.config.locations import EMBEDDED, model_folder
 from sparc.errors import UserError
-from sparc.models.loading import Parts, empty, read_architecture
+from sparc.models.loading import empty, read_architecture
 from sparc.models.model import Model, assembled
 from sparc.models.tokenizing import load_tokenizer
 from sparc.preflight.findings import Row, size
 from sparc.sources.hub import explained
-from sparc.sources.hub_models import WEIGHTS, cached_folder, is_cached, model_folder_of, needed
+from sparc.sources.hub_models import cached_folder, is_cached, model_folder_of
+from sparc.sources.weights import WEIGHTS, needed
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,21 @@ class Found:
 
     def skeleton(self, config: ModelConfig) -> Model:
         """The model with the right modules, shapes and dtype, without weights or tokenizer."""
-        return assembled(
-            config.name, self.source, Parts(empty(self.architecture, config), None, "")
-        )
+        return assembled(config.name, self.source, empty(self.architecture, config), None, "")
 
 
 def find_model(config: ModelConfig, local: bool) -> Found:
     """Where the model is and how large it is; downloads no weights and keeps nothing.
 
-    Args:
-        config: Names the model.
-        local: Whether it is read from a folder or the cache, and not from the hub.
-
-    Raises:
-        UserError: Where it can be had neither from a folder or the cache nor from the hub.
+    `local` are those of a folder or the cache, which the hub is not asked about. Raises UserError
+    where the model cannot be had.
     """
     source, where = model_folder(config.path), f"model.path={config.path}"
-    if local or Path(source).is_dir() or is_cached(source, config.revision):
+    local = local or is_cached(source, config.revision)
+    if local:
         folder = _folder(source, config.revision)
         sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-        architecture, download = _architecture(folder, where), 0
-        weights = _weights(sizes, where)
+        architecture = _architecture(folder, where)
     else:
         try:
             tree = huggingface_hub.HfApi().list_repo_tree(source, revision=config.revision)
@@ -65,29 +59,27 @@ def find_model(config: ModelConfig, local: bool) -> Found:
                 architecture = _architecture(Path(temporary), where)
         except Exception as error:
             raise explained(error, source, where) from error
-        weights = _weights(sizes, where)
-        download = sum(sizes[name] for name in needed(sizes))
-    return Found(source, architecture, weights, download)
+    read = needed(sizes)
+    weights = [name for name in read if name.endswith(WEIGHTS)]
+    if not weights:
+        raise UserError(f"{where}: no weights there (model.safetensors); give another model")
+    stored, download = (sum(sizes[name] for name in names) for names in (weights, read))
+    return Found(source, architecture, stored, 0 if local else download)
 
 
 def model_row(found: Found, config: ModelConfig) -> Row:
     """What was found, for reading."""
-    if config.path == EMBEDDED:
-        told = f"embedded, {size(found.bytes)}"
-    elif Path(found.source).is_dir():
-        told = f"{found.source}, {size(found.bytes)}"
-    elif not found.download:
-        told = f"{found.source}, {size(found.bytes)} in the cache"
-    else:
+    if found.download:
         told = f"{found.source}, reachable; {size(found.download)} to download"
+    else:
+        name = EMBEDDED if config.path == EMBEDDED else found.source
+        kept = "" if Path(found.source).is_dir() else " in the cache"
+        told = f"{name}, {size(found.bytes)}{kept}"
     return Row("model", True, told)
 
 
 def fetch_model(config: ModelConfig) -> Row:
-    """Download all that loading the model reads; what is there already is not fetched again.
-
-    Raises UserError where it cannot be had.
-    """
+    """Download all that loading the model reads. Raises UserError where it cannot be had."""
     source, where = model_folder(config.path), f"model.path={config.path}"
     if Path(source).is_dir():
         return model_row(find_model(config, True), config)
@@ -97,10 +89,7 @@ def fetch_model(config: ModelConfig) -> Row:
 
 
 def tokenizer_of(config: ModelConfig) -> Any:
-    """The tokenizer of a model that is in a folder or the cache.
-
-    Raises UserError where it loses text.
-    """
+    """The tokenizer of a model in a folder or the cache. Raises UserError where it loses text."""
     folder = _folder(model_folder(config.path), config.revision)
     return load_tokenizer(folder, f"model.path={config.path}")
 
@@ -108,14 +97,6 @@ def tokenizer_of(config: ModelConfig) -> Any:
 def _folder(source: str, revision: str | None) -> Path:
     folder = Path(source)
     return folder if folder.is_dir() else cached_folder(source, revision, source)
-
-
-def _weights(sizes: Mapping[str, int], where: str) -> int:
-    """Bytes of the weight files among a model's files."""
-    weights = [name for name in needed(sizes) if name.endswith(WEIGHTS)]
-    if not weights:
-        raise UserError(f"{where}: no weights there (model.safetensors); give another model")
-    return sum(sizes[name] for name in weights)
 
 
 def _architecture(folder: Path, where: str) -> Any:

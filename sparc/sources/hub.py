@@ -34,33 +34,18 @@ class Unreachable(UserError):
     """The hub does not answer here, or HF_HUB_OFFLINE says not to ask it."""
 
 
-def offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids every request."""
-    return constants.is_offline_mode()
-
-
 def probe(repository: str, revision: str | None, where: str, kind: str = "model") -> str:
-    """The commit hash at `revision` of a repository that the hub lets us read.
-
-    Args:
-        repository: Its hub id.
-        revision: A branch, tag or commit; None for main.
-        where: What to name in errors, such as "model.path=org/name".
-        kind: model or dataset.
+    """The commit hash at `revision` (None: main) of a model or dataset that the hub lets us read.
 
     Raises:
-        Unreachable: Without an answer within seconds.
+        Unreachable: Without an answer within seconds, naming `where`, as do all errors.
         UserError: Where the hub refuses: unknown repository or revision, no token, a token
             without access.
     """
-    if offline():
+    if constants.is_offline_mode():
         raise Unreachable(f"{where}: HF_HUB_OFFLINE=1 forbids asking the hub")
-
-    def ask() -> str:
-        return _commit(repository, revision, kind)
-
     try:
-        return _within(ANSWER_SECONDS, ask)
+        return _within(ANSWER_SECONDS, lambda: _commit(repository, revision, kind))
     except Exception as error:
         raise explained(error, repository, where, kind) from error
 
@@ -69,7 +54,11 @@ def explained(
     error: BaseException, repository: str, where: str, kind: str = "model"
 ) -> UserError | BaseException:
     """What the hub's libraries raised, as a UserError of one line; other errors as they are."""
-    causes = list(_causes(error))
+    causes = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
     for cause in causes:
         if isinstance(cause, errors.HfHubHTTPError | httpx.HTTPStatusError):
             return UserError(f"{where}: {_refusal(cause, repository, kind)}")
@@ -79,26 +68,23 @@ def explained(
         if isinstance(cause, errors.OfflineModeIsEnabled):
             return Unreachable(f"{where}: HF_HUB_OFFLINE=1 forbids asking the hub")
         if isinstance(cause, httpx.TransportError | TimeoutError | ConnectionError):
-            reason = type(cause).__name__
-            return Unreachable(
-                f"{where}: no answer from the hub at {constants.ENDPOINT} ({reason})"
-            )
+            hub = f"{constants.ENDPOINT} ({type(cause).__name__})"
+            return Unreachable(f"{where}: no answer from the hub at {hub}")
     return error
 
 
 def _refusal(error: BaseException, repository: str, kind: str) -> str:
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{repository}"
-    response: httpx.Response | None = getattr(error, "response", None)
-    status = None if response is None else response.status_code
-    if "Invalid credentials" in (response.headers.get("X-Error-Message", "") if response else ""):
+    response: Any = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    headers = getattr(response, "headers", {})
+    if "Invalid credentials" in headers.get("X-Error-Message", ""):
         return "the hub rejects the token: renew it with `hf auth login` or in HF_TOKEN"
-    if isinstance(error, errors.GatedRepoError) and huggingface_hub.get_token() is None:
-        return (
-            f"gated, and no token here: accept its terms at {page}, then `hf auth login` or set "
-            "HF_TOKEN"
-        )
     if isinstance(error, errors.GatedRepoError):
-        return f"gated, and this token has no access: ask for it at {page}"
+        if huggingface_hub.get_token() is not None:
+            return f"gated, and this token has no access: ask for it at {page}"
+        terms = f"accept its terms at {page}, then `hf auth login` or set HF_TOKEN"
+        return f"gated, and no token here: {terms}"
     if isinstance(error, errors.RevisionNotFoundError):
         return "the hub has no such revision of it: give a branch, tag or commit hash"
     if isinstance(error, errors.EntryNotFoundError):
@@ -116,8 +102,9 @@ def _commit(repository: str, revision: str | None, kind: str) -> str:
     if kind == "dataset":
         api = huggingface_hub.HfApi()
         # Named facts only: the list of a large data set's files takes longer than it may.
-        facts: Any = ["sha", "gated"]
-        info = api.dataset_info(repository, revision=revision, timeout=ANSWER_SECONDS, expand=facts)
+        info = api.dataset_info(
+            repository, revision=revision, timeout=ANSWER_SECONDS, expand=["sha", "gated"]
+        )
         if info.gated:
             api.auth_check(repository, repo_type="dataset")
         return str(info.sha)
@@ -157,26 +144,15 @@ def unasked() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Let the libraries report errors by raising them only; download bars on a terminal only."""
     talkers: tuple[Any, ...] = (transformers_logging, huggingface_hub.logging)
-    before = [each.get_verbosity() for each in talkers]
-    for each in talkers:
-        each.set_verbosity(logging.ERROR)
-    silent = not sys.stderr.isatty() and not are_progress_bars_disabled()
-    if silent:
-        disable_progress_bars()
-    try:
+    with contextlib.ExitStack() as stack:
+        for each in talkers:
+            stack.callback(each.set_verbosity, each.get_verbosity())
+            each.set_verbosity(logging.ERROR)
+        if not sys.stderr.isatty() and not are_progress_bars_disabled():
+            stack.callback(enable_progress_bars)
+            disable_progress_bars()
         yield
-    finally:
-        for each, level in zip(talkers, before, strict=True):
-            each.set_verbosity(level)
-        if silent:
-            enable_progress_bars()

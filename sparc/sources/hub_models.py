@@ -4,49 +4,32 @@ Many jobs behind one address that all ask would soon be refused. So a branch sta
 that was first taken, until `stage=prefetch` asks for the newest.
 """
 
-import json
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import constants, errors
 
 from sparc.errors import UserError
-from sparc.sources.hub import Unreachable, explained, offline, probe
+from sparc.sources.hub import Unreachable, explained, probe
+from sparc.sources.weights import WEIGHTS, needed, weight_files
 
-WEIGHTS = (".safetensors", ".bin")  # how weight files end, the preferred ones first
-# A model's own files at the root of its repository; not weights of other frameworks.
-_SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-_NAMES = dict(zip(WEIGHTS, ("model", "pytorch_model"), strict=True))  # how they begin
 _log = logging.getLogger(__name__)
 
 
 def model_folder_of(
-    repository: str,
-    revision: str | None,
-    where: str,
-    *,
-    weights: bool = True,
-    newest: bool = False,
+    repository: str, revision: str | None, where: str, *, weights: bool = True, newest: bool = False
 ) -> Path:
     """The folder of the cache that holds a model, named by its commit; downloaded where it must be.
 
-    Args:
-        repository: The model's hub id.
-        revision: A branch, tag or commit; None for main.
-        where: What to name in errors.
-        weights: Whether they are downloaded, or configuration and tokenizer alone.
-        newest: Whether the hub is asked if a branch has moved.
-
-    Raises:
-        UserError: Where neither the hub nor the cache gives the model.
+    Without `weights` that is configuration and tokenizer alone; for the `newest` the hub is asked
+    if a branch has moved. Raises UserError where neither the hub nor the cache gives the model.
     """
     if hub_commit(repository, revision, where, newest=newest) is not None:
         try:
             tree = huggingface_hub.HfApi().list_repo_tree(repository, revision=revision)
-            names = needed(entry.path for entry in tree)
-            names = [each for each in names if weights or not each.endswith(WEIGHTS)]
+            named = needed(entry.path for entry in tree)
+            names = [each for each in named if weights or not each.endswith(WEIGHTS)]
             huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=names)
         except Exception as error:
             raise explained(error, repository, where) from error
@@ -56,11 +39,10 @@ def model_folder_of(
 def hub_commit(
     repository: str, revision: str | None, where: str, *, newest: bool = False
 ) -> str | None:
-    """The commit under which the hub has a model; None where it must be read from the cache.
+    """The commit under which the hub has a model; None where the cache serves.
 
-    The hub is not asked about what the cache holds whole, unless for the `newest`. The cache also
-    serves where the hub does not answer or refuses, if it holds the weights. Raises UserError where
-    neither gives the model.
+    The cache does what it holds whole, unless the `newest` is asked for, and where the hub does
+    not give the model. Raises UserError where neither gives it.
     """
     if not newest and is_whole(repository, revision):
         return None
@@ -68,7 +50,7 @@ def hub_commit(
         return probe(repository, revision, where)
     except UserError as error:
         if is_cached(repository, revision):
-            if not offline():
+            if not constants.is_offline_mode():
                 _log.warning("%s; using the copy in the cache", error)
             return None
         if not isinstance(error, Unreachable):
@@ -79,24 +61,8 @@ def hub_commit(
         ) from error
 
 
-def needed(names: Iterable[str]) -> list[str]:
-    """The files of a model's repository that loading it reads, of all its files' `names`."""
-    roots = [name for name in names if "/" not in name]
-    kept = {name for name in roots if name.endswith(_SMALL)}
-    for end, start in _NAMES.items():
-        weights = {name for name in roots if name.startswith(start) and name.endswith(end)}
-        if weights:
-            # the other format's list of parts would be taken for a promise of those parts
-            lists = {f"{s}{e}.index.json" for e, s in _NAMES.items() if e != end}
-            return sorted((kept | weights) - lists)
-    return sorted(kept)
-
-
 def is_whole(repository: str, revision: str | None) -> bool:
-    """Whether the hub's cache is known to hold every file that loading a model reads.
-
-    That is known where its files were downloaded together, by `model_folder_of` for one.
-    """
+    """Whether the cache holds all files of a model, known where they were downloaded together."""
     try:
         tree = huggingface_hub.get_cached_repo_tree(repository, revision=revision)
     except (errors.CachedRepoTreeNotFoundError, errors.HFValidationError, OSError, ValueError):
@@ -109,16 +75,9 @@ def is_whole(repository: str, revision: str | None) -> bool:
 def is_cached(repository: str, revision: str | None) -> bool:
     """Whether the hub's cache holds a model with configuration and all weight files."""
     folder = _cached(repository, revision)
-    if folder is None:
+    if folder is None or not (names := weight_files(folder, repository)):
         return False
-    for end, start in _NAMES.items():
-        index = folder / f"{start}{end}.index.json"
-        if (folder / f"{start}{end}").is_file():
-            return True
-        if index.is_file():
-            parts = set(json.loads(index.read_text())["weight_map"].values())
-            return all((folder / part).is_file() for part in parts)
-    return False
+    return all((folder / name).is_file() for name in names)
 
 
 def cached_folder(repository: str, revision: str | None, where: str) -> Path:

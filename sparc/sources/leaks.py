@@ -9,6 +9,7 @@ from sparc.errors import UserError
 _SHORTEST_INSIDE = 3  # words; a text of fewer is inside others by chance
 _SHORTEST_TEXT = 8  # words; headings and stock phrases begin many texts
 _SHOWN = 60  # characters of a prompt in a message
+_OTHERWISE = "or set evaluation.in_sample=true, which marks every number as in-sample"
 _HEAD = 50  # words of a text by which it is known inside a long document
 
 
@@ -40,14 +41,12 @@ def leaked(prompts: Iterable[str], attributed: Iterable[str]) -> list[str]:
 def refuse_leak(prompts: Mapping[str, Sequence[str]], attributed: Iterable[str]) -> None:
     """Raise UserError with the count and the first where prompts repeat attributed texts."""
     shown = [prompt for each in prompts.values() for prompt in each]
-    found = leaked(shown, attributed)
-    if found:
+    if found := leaked(shown, attributed):
         first = " ".join(found[0].split())
         first = first if len(first) <= _SHOWN else first[:_SHOWN] + "..."
         raise UserError(
             f"{len(found)} of {len(shown)} evaluation prompts repeat attributed texts, the first "
-            f"is '{first}': remove them, or set evaluation.in_sample=true, which marks every "
-            "number as in-sample"
+            f"is '{first}': remove them, {_OTHERWISE}"
         )
 
 
@@ -79,10 +78,8 @@ def refuse_text_leak(texts: Mapping[str, Sequence[str]], attributed: Iterable[st
     """Raise UserError with the count where texts for perplexity repeat attributed texts."""
     known = list(attributed)
     for name, documents in texts.items():
-        count = repeated(documents, known)
-        if count:
+        if count := repeated(documents, known):
             raise UserError(
                 f"{count} of {len(documents)} documents of the text for perplexity '{name}' "
-                "repeat attributed texts: take others, or set evaluation.in_sample=true, which "
-                "marks every number as in-sample"
+                f"repeat attributed texts: take others, {_OTHERWISE}"
             )

@@ -74,17 +74,15 @@ def _sent(send: Callable[..., httpx.Response], request: Any, options: Any) -> ht
 def _wait(response: httpx.Response) -> bool:
     """Wait as long as the answer asks for; False, at once, where that is too long in all."""
     now, seconds = time.monotonic(), _asked(response)
-    first = _waiting.since is None
-    since = _waiting.since = now if _waiting.since is None else _waiting.since
-    if now + seconds > since + LONGEST:
+    before = _waiting.since
+    _waiting.since = now if before is None else before
+    if now + seconds > _waiting.since + LONGEST:
         for name in ("retry-after", "ratelimit"):  # the library would obey, however long it is
             response.headers.pop(name, None)
         return False
-    if first:
-        _log.warning(
-            "the hub asks to wait %.0f s (HTTP 429: many requests from this address); waiting",
-            seconds,
-        )
+    if before is None:
+        why = "HTTP 429: many requests from this address"
+        _log.warning("the hub asks to wait %.0f s (%s); waiting", seconds, why)
     _waiting.until = max(_waiting.until, now + seconds)
     time.sleep(seconds)
     return True

@@ -8,6 +8,7 @@ import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +92,18 @@ def require(record: Record, column: str, where: str) -> None:
         raise UserError(f"{where}: column '{column}' is missing; there are: {_names(record)}")
 
 
-def text_of(path: str, number: int, record: Record, column: str) -> str:
-    """The text in a column. Raises UserError that names the line where there is none."""
+def text_of(path: str, number: int, record: Record, column: str, *, blank: bool = False) -> str:
+    """The text in a column, empty only if `blank`; a UserError names the line where it is none."""
     where = f"{path}, line {number}"
     require(record, column, where)
     text = field(record, column)
-    if not isinstance(text, str) or is_blank(text):
+    if not isinstance(text, str) or (is_blank(text) and not blank):
         raise UserError(f"{where}: column '{column}' is {shown(text)}; expected a text")
-    return whole_characters(text, f"{where}: column '{column}'")
-
-
-def whole_characters(text: str, what: str) -> str:
-    """`text`, of which JSON can hold half a character. Raises UserError that says so of `what`."""
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"{what} has half a character ({text[error.start]!a}) at {error.start + 1}; remove it"
-        ) from None
+    except UnicodeEncodeError as error:  # JSON can hold half a character
+        half = f"half a character ({text[error.start]!a}) at {error.start + 1}"
+        raise UserError(f"{where}: column '{column}' has {half}; remove it") from None
     return text
 
 
@@ -204,11 +199,9 @@ def _cells(file: Path, opened: Iterator[str]) -> Iterator[tuple[int, Record]]:
     names = list(reader.fieldnames or ())
     _refuse_twice(file, [name for name in names if name])  # unnamed ones trail in spreadsheets
     for record in reader:
-        where = f"{file}, line {reader.line_num}"
         if None in record or None in record.values():
-            raise UserError(
-                f"{where}: does not have the {len(names)} cells of the header; quote commas"
-            )
+            cells = f"does not have the {len(names)} cells of the header; quote commas"
+            raise UserError(f"{file}, line {reader.line_num}: {cells}")
         yield reader.line_num, record
 
 
@@ -225,10 +218,9 @@ def _rows(file: Path) -> Iterator[tuple[int, Record]]:
     try:
         with parquet.ParquetFile(file) as opened:
             _refuse_twice(file, opened.schema_arrow.names)
-            for batch in opened.iter_batches(batch_size=1000):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield number, record
+            batches = (batch.to_pylist() for batch in opened.iter_batches(batch_size=1000))
+            for number, record in enumerate(chain.from_iterable(batches), start=1):
+                yield number, record
     except UserError:
         raise
     except Exception as error:  # the library raises whatever it stumbles on in a damaged file

@@ -30,9 +30,7 @@ def is_local(source: SourceConfig) -> bool:
     not looked for on the hub.
     """
     path = source.path
-    if not path or path == EMBEDDED or present(path):
-        return True
-    return looks_local(path)
+    return not path or path == EMBEDDED or present(path) is not None or looks_local(path)
 
 
 def place(source: SourceConfig) -> str:
@@ -49,29 +47,21 @@ def pinned(source: S, cache: Path | None, *, newest: bool = False) -> S:
     """The source with a hub data set's revision replaced by its commit hash, else as it is.
 
     The hub is asked once, and its answer noted in the cache: from then on the note counts, as 64
-    jobs behind one address must not all ask. A commit hash is not asked about.
-
-    Args:
-        source: Local ones are returned as they are.
-        cache: Where notes are kept; None for nowhere.
-        newest: Ask again; the note serves where the hub does not answer or refuses.
-
-    Raises:
-        UserError: Where there is neither answer nor note.
+    jobs behind one address must not all ask. For the `newest` it is asked again; the note serves
+    where the hub does not answer. Raises UserError where there is neither answer nor note.
     """
     if source.path is None or is_local(source) or _is_commit(source.revision):
         return source
     known = noted(source, cache)
-    if known is not None and not newest:
-        return replace(source, revision=known)
-    try:
-        commit = probe(source.path, source.revision, place(source), kind="dataset")
-    except UserError as error:
-        if known is None:
-            raise _advised(error, cache) from error
-        return replace(source, revision=known)
-    note = _note(source, cache)
-    if note is not None and noted(source, cache) != commit:
+    commit = known
+    if known is None or newest:
+        try:
+            commit = probe(source.path, source.revision, place(source), kind="dataset")
+        except UserError as error:
+            if known is None:
+                raise _advised(error, cache) from error
+    if cache is not None and commit != known:
+        note = _note(source, cache)
         note.parent.mkdir(parents=True, exist_ok=True)
         write_json(note, {"path": source.path, "revision": source.revision, "commit": commit})
     return replace(source, revision=commit)
@@ -81,8 +71,7 @@ def noted(source: SourceConfig, cache: Path | None) -> str | None:
     """The commit hash of a data set as given or as the hub last gave it; None where not known."""
     if _is_commit(source.revision):
         return source.revision
-    note = _note(source, cache)
-    known = None if note is None else read_json(note)
+    known = None if cache is None else read_json(_note(source, cache))
     asked = {"path": source.path, "revision": source.revision}
     if not isinstance(known, dict) or {**known, **asked} != known:
         return None  # damaged, or another's
@@ -110,10 +99,9 @@ def source_revision(source: SourceConfig, cache: Path | None) -> str:
 
 
 def stream(source: SourceConfig, cache: Path | None) -> Any:
-    """The records of a source as a `datasets.IterableDataset`, which can be shuffled.
+    """The records of a source as a `datasets.IterableDataset`, to be iterated with `numbered`.
 
-    Raises UserError for what is not there, refused or, with HF_HUB_OFFLINE, forbidden. Iterate
-    over it with `numbered`, which explains what goes wrong on the way.
+    Raises UserError for what is not there, refused or, with HF_HUB_OFFLINE, forbidden.
     """
     from datasets import IterableDataset, load_dataset  # seconds that others need not pay
 
@@ -145,8 +133,7 @@ def numbered(rows: Any, source: SourceConfig) -> Generator[tuple[int, Record]]:
     number = 0
     try:
         with _restrained():
-            for row in rows:
-                number += 1
+            for number, row in enumerate(rows, start=1):
                 yield number, row
     except UserError:
         raise
@@ -163,9 +150,8 @@ def _is_commit(revision: str | None) -> bool:
     return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
 
 
-def _note(source: SourceConfig, cache: Path | None) -> Path | None:
-    name = digest([source.path, source.revision])[:32]
-    return None if cache is None else cache / "revisions" / f"{name}.json"
+def _note(source: SourceConfig, cache: Path) -> Path:
+    return cache / "revisions" / f"{digest([source.path, source.revision])[:32]}.json"
 
 
 def _advised(error: UserError, cache: Path | None) -> UserError:
@@ -181,16 +167,15 @@ def _user_error(error: Exception, source: SourceConfig, when: str) -> UserError:
     import httpx
 
     where, kind = place(source), type(error).__name__
-    first = next(iter(str(error).strip().splitlines()), "") or kind
+    first = next(iter(str(error).strip().splitlines()), kind)
     if isinstance(error, ConnectionError | httpx.RemoteProtocolError | httpx.ReadError):
         return UserError(f"{where}: the download broke off{when} ({first}): start again")
     # Not its causes: the library asks for files that need not be there.
     if isinstance(error, ValueError | FileNotFoundError):
         return UserError(f"{where}: cannot be read{when}: {first[:300]}")
     known = explained(error, str(source.path), where, kind="dataset")
-    if isinstance(known, UserError):
-        return known
-    return UserError(f"{where}: cannot be read{when}: {kind}: {first[:300]}")
+    unknown = UserError(f"{where}: cannot be read{when}: {kind}: {first[:300]}")
+    return known if isinstance(known, UserError) else unknown
 
 
 @contextlib.contextmanager

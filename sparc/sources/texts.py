@@ -23,7 +23,6 @@ from sparc.sources.reading import (
     present,
     require,
     text_of,
-    whole_characters,
 )
 from sparc.sources.streams import identity, is_local, numbered, pinned, place, stream
 from sparc.storage.artifacts import read_lines, write_lines
@@ -58,19 +57,19 @@ def records(
     if is_local(source):
         file = present(str(source.path))
         local = numbered(stream(source, cache), source) if file and file.is_dir() else None
-        yield from _chosen(local or file_records(str(source.path)), source, wanted)
-        return
+        return _chosen(local or file_records(str(source.path)), source, wanted)
     source = pinned(source, cache)
     if cache is None:
-        yield from _fetched(source, wanted, cache)
-        return
+        return _fetched(source, wanted, cache)
 
     def save(folder: Path) -> None:
         _log.info("%s: reading it from the hub", place(source))
         write_lines(folder / _FILE, _fetched(source, wanted, cache))
 
-    found, _ = fetch(cache, _KIND, _key(source, wanted), load=_load, save=save)
-    yield from found
+    def load(folder: Path) -> list[tuple[int, Record]]:
+        return [(int(number), record) for number, record in read_lines(folder / _FILE)]
+
+    return iter(fetch(cache, _KIND, _key(source, wanted), load=load, save=save)[0])
 
 
 def texts(
@@ -83,14 +82,10 @@ def texts(
     that is missing or holds no text, naming the line, and for a source without any text.
     """
     wanted = Wanted((source.column,), most=most, blank=blank)
-    found: list[str] = []
-    for number, record in records(source, wanted, cache):
-        text = field(record, source.column)
-        if blank and isinstance(text, str):
-            whole_characters(text, f"{place(source)}, line {number}: column '{source.column}'")
-        else:
-            text = text_of(place(source), number, record, source.column)
-        found.append(text)
+    found = [
+        text_of(place(source), number, record, source.column, blank=blank)
+        for number, record in records(source, wanted, cache)
+    ]
     if not any(text.strip() for text in found):
         raise UserError(f"{place(source)}: no text in column '{source.column}'")
     return found
@@ -128,7 +123,3 @@ def _plain(value: Any) -> Any:
 
 def _key(source: SourceConfig, wanted: Wanted) -> dict[str, Any]:
     return {**identity(source), **vars(wanted), "columns": list(wanted.columns), "version": 1}
-
-
-def _load(folder: Path) -> list[tuple[int, Record]]:
-    return [(int(number), record) for number, record in read_lines(folder / _FILE)]

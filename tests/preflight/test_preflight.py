@@ -14,11 +14,11 @@ from sparc.config.locations import EMBEDDED_CLASSIFIER, EMBEDDED_MODEL
 from sparc.generation.detoxify import detoxify_checkpoint
 from sparc.models.model import load_model
 from sparc.preflight.amounts import amounts
-from sparc.preflight.bill import weight_bytes
-from sparc.preflight.fetching import _fetched
+from sparc.preflight.bill import Bill
+from sparc.preflight.checking import _fetched
 from sparc.preflight.findings import duration, size
 from sparc.preflight.weights import find_model
-from sparc.sources.hub_models import needed
+from sparc.sources.weights import needed
 from sparc.tasks.dataset import load_dataset
 from tests.support.commands import Ended, commands
 from tests.support.composed import composed
@@ -247,7 +247,8 @@ def test_estimates_count_what_a_run_reads_and_holds() -> None:
     tokens = sum(len(ids) for ids in model.tokenizer(texts)["input_ids"])
     assert abs(sum(counted.references) / tokens - 1) < 0.2
     bare = find_model(config.model, local=True).skeleton(config.model)
-    assert weight_bytes(bare) == weight_bytes(model)
+    bills = [Bill.of(each, counted, config) for each in (bare, model)]
+    assert bills[0].weights == bills[1].weights
     assert bare.planted == model.planted
     assert {value.device.type for value in bare.network.parameters()} == {"meta"}
 

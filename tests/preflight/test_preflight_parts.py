@@ -14,6 +14,7 @@ from sparc.models.model import load_model
 from sparc.preflight.amounts import Amounts, amounts
 from sparc.preflight.bill import Bill, Work
 from sparc.preflight.data import check_data
+from sparc.preflight.findings import Row
 from sparc.preflight.fitting import memory_row, time_row
 from sparc.preflight.machine import Speed
 from sparc.preflight.needs import Need, needs
@@ -72,7 +73,8 @@ def test_a_data_set_in_the_cache_is_fine_beside_one_on_the_hub(tmp_path: Path) -
         return future
 
     answers = {need: answer(need) for need in needs(config)}
-    rows, _ = check_data(config, answers, lambda: None)
+    rows: list[Row] = []
+    check_data(config, answers, lambda: None, rows)
     found = {(row.found.split(",")[0], "cache" in row.found): row.ok for row in rows}
     assert found == {
         ("a/written", False): True,

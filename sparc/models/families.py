@@ -1,8 +1,8 @@
-"""Where the MLP neurons of each supported model family live: one row a family.
+"""Where the MLP neurons and attention heads of each supported model family live: one row a family.
 
 No torch here, so that the configuration can be checked before anything heavy is imported.
-A new family is one row; `layers`, `up`, `gate`, `down` and `activation` are dotted module paths
-(`layers` from the causal language model, the others from one decoder layer).
+A new family is one row; `layers`, `up`, `gate`, `down`, `activation` and `attention` are dotted
+module paths (`layers` from the causal language model, the others from one decoder layer).
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from sparc.errors import UserError
 class Family:
     """Module paths of one architecture.
 
+    `attention` is the output projection, whose inputs are the heads' mixes one after the other.
     `gate` is None where the MLP is not gated. `transposed` marks Conv1D weights, stored
     [inputs, neurons] instead of [neurons, inputs]. `bos_every_window`: perplexity windows must
     each begin with the begin-of-sequence token, or the model breaks down.
@@ -25,17 +26,26 @@ class Family:
     up: str
     down: str
     activation: str
+    attention: str
     gate: str | None = None
     transposed: bool = False
     bos_every_window: bool = False
 
 
-_LLAMA = Family("model.layers", "mlp.up_proj", "mlp.down_proj", "mlp.act_fn", gate="mlp.gate_proj")
+_LLAMA = Family(
+    "model.layers",
+    "mlp.up_proj",
+    "mlp.down_proj",
+    "mlp.act_fn",
+    "self_attn.o_proj",
+    gate="mlp.gate_proj",
+)
 _GEMMA = Family(
     "model.layers",
     "mlp.up_proj",
     "mlp.down_proj",
     "mlp.act_fn",
+    "self_attn.o_proj",
     gate="mlp.gate_proj",
     bos_every_window=True,
 )
@@ -46,9 +56,13 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "gemma3_text": _GEMMA,
-    "opt": Family("model.decoder.layers", "fc1", "fc2", "activation_fn"),
-    "gpt2": Family("transformer.h", "mlp.c_fc", "mlp.c_proj", "mlp.act", transposed=True),
-    "gpt_neox": Family("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act"),
+    "opt": Family("model.decoder.layers", "fc1", "fc2", "activation_fn", "self_attn.out_proj"),
+    "gpt2": Family(
+        "transformer.h", "mlp.c_fc", "mlp.c_proj", "mlp.act", "attn.c_proj", transposed=True
+    ),
+    "gpt_neox": Family(
+        "gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act", "attention.dense"
+    ),
 }
 
 

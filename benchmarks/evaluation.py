@@ -21,10 +21,9 @@ from typing import Any
 import measuring
 import torch
 
-from sparc.config import ModelConfig
+from sparc.config import ModelConfig, SamplingConfig
 from sparc.evaluation.perplexity import text_nll
 from sparc.generation.completing import complete
-from sparc.generation.sampling import Sampling
 from sparc.models.model import Model, load_model
 from sparc.models.process import keep_freed_memory
 from sparc.tiny import data as tiny
@@ -91,7 +90,7 @@ def stride_loop(
 def completion_sides(model: Model, prompts: Sequence[str], samples: int) -> tuple[Side, Side]:
     """`generate` loop and engine for `samples` completions of each prompt."""
     greedy = samples == 1
-    sampling = Sampling(samples, NEW_TOKENS, **({"temperature": 0} if greedy else _SAMPLED))
+    sampling = SamplingConfig(samples, NEW_TOKENS, **({"temperature": 0} if greedy else _SAMPLED))
     count = len(prompts) * samples
 
     def engine() -> tuple[Any, int]:

@@ -28,9 +28,9 @@ from attribution_task import Task, measure, model_of
 from evaluation import BATCH_TOKENS, NEW_TOKENS
 from shapes import long_samples, short_prompts
 
+from sparc.config import SamplingConfig
 from sparc.evaluation.perplexity import text_nll
 from sparc.generation.completing import complete
-from sparc.generation.sampling import Sampling
 from sparc.models.model import Model
 
 Found = Mapping[str, Mapping[str, Any]]
@@ -87,7 +87,7 @@ def evaluated(model: Model, task: Task) -> dict[str, Any]:
     network, tokenizer = model.network, model.tokenizer
     prompts = [" ".join(map(str, ids)) for ids in short_prompts(shape, task.samples)]
     texts = [" ".join(map(str, ids)) for ids in long_samples(shape, task.samples, task.tokens)]
-    sampling = Sampling(4, NEW_TOKENS, temperature=0.7, top_p=0.9)
+    sampling = SamplingConfig(4, NEW_TOKENS, temperature=0.7, top_p=0.9)
 
     def run(count: int) -> int:
         budget = BATCH_TOKENS[task.algorithm]

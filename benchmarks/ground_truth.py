@@ -19,9 +19,9 @@ from sparc.components.selection import Selection
 from sparc.config import GENERAL, UNDESIRED, Config, register_schema
 from sparc.config.locations import config_folder
 from sparc.evaluation.cached import measured_arm, measured_baseline
-from sparc.evaluation.measure import Bench, Measurement
+from sparc.evaluation.measure import Evaluation, Measurement
 from sparc.evaluation.metrics import metrics
-from sparc.generation.scoring import load_scorers
+from sparc.generation.scorers import load_scorers
 from sparc.models.model import Model, load_model
 from sparc.tasks.dataset import load_dataset
 from sparc.tasks.references import reference_sets
@@ -60,7 +60,7 @@ class Subject:
 
     overrides: tuple[str, ...]
     model: Model
-    bench: Bench
+    evaluation: Evaluation
     cache: Path
 
     @property
@@ -88,20 +88,20 @@ class Subject:
 
     def baseline(self) -> Point:
         """The unpruned model."""
-        measured, _ = measured_baseline(self.bench, self.cache, lambda _count: None)
-        return _point(measured, self.bench)
+        measured, _ = measured_baseline(self.evaluation, self.cache, lambda _count: None)
+        return _point(measured, self.evaluation)
 
     def without(self, neurons: Selection) -> Point:
         """The model without `neurons`; the same set is measured once."""
-        measured, _ = measured_arm(self.bench, neurons, self.cache, lambda _count: None)
-        return _point(measured, self.bench)
+        measured, _ = measured_arm(self.evaluation, neurons, self.cache, lambda _count: None)
+        return _point(measured, self.evaluation)
 
 
-def bench_of(model: Model, config: Config, cache: Path) -> Bench:
+def evaluation_of(model: Model, config: Config, cache: Path) -> Evaluation:
     """The prompts, texts and scorers that a configuration names."""
     dataset = load_dataset(config.dataset, config.evaluation, cache)
     scorers = load_scorers(config.evaluation, dataset.lexicon, "cpu", cache)
-    return Bench(model, dataset, config.evaluation, scorers, config.seed)
+    return Evaluation(model, dataset, config.evaluation, scorers, config.seed)
 
 
 def subject(path: str, cache: Path, overrides: Sequence[str]) -> Subject:
@@ -109,15 +109,15 @@ def subject(path: str, cache: Path, overrides: Sequence[str]) -> Subject:
     options = (f"model.path={path}", "device=cpu", f"paths.cache={cache}", *overrides)
     config = composed(options)
     model = load_model(config.model, config.device)
-    return Subject(options, model, bench_of(model, config, cache), cache)
+    return Subject(options, model, evaluation_of(model, config, cache), cache)
 
 
-def _point(measured: Measurement, bench: Bench) -> dict[str, float]:
+def _point(measured: Measurement, evaluation: Evaluation) -> dict[str, float]:
     found = metrics(
         measured,
-        primary=next(iter(bench.scorers)),
+        primary=next(iter(evaluation.scorers)),
         undesired="rude",
-        threshold=bench.config.threshold,
+        threshold=evaluation.config.threshold,
     )
     values = {name: found[path].value for name, path in MEASURED.items()}
     return {name: math.nan if value is None else value for name, value in values.items()}

@@ -21,7 +21,7 @@ import embedded
 import ground_truth
 import numpy as np
 import torch
-from ground_truth import bench_of
+from ground_truth import evaluation_of
 from measuring import OUTPUTS, markdown, now, write
 from numpy.typing import NDArray
 
@@ -31,13 +31,14 @@ from sparc.components.score_report import score_contrast
 from sparc.components.selection import Selection, lowest
 from sparc.config import Config
 from sparc.evaluation.cached import measured_baseline
-from sparc.evaluation.measure import Bench, Measurement, measure
+from sparc.evaluation.measure import Evaluation, Measurement, measure
 from sparc.evaluation.metrics import mean
 from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.statistics import change
 from sparc.models.model import Model, load_model
-from sparc.tasks.dataset import Means, fitted, load_dataset
+from sparc.tasks.dataset import fitted, load_dataset
 from sparc.tasks.references import reference_sets
+from sparc.tasks.tools import Tools
 
 AMOUNTS = (8, 16, 32, 63)
 BUDGET = 0.01  # relative rise of general perplexity on validation texts
@@ -87,35 +88,35 @@ def settings(path: str, *overrides: str) -> Config:
     return ground_truth.composed([*COMMON, f"model.path={path}", *overrides])
 
 
-def ranking(bench: Bench, path: str, mode: str, cache: Path) -> Selection:
+def ranking(evaluation: Evaluation, path: str, mode: str, cache: Path) -> Selection:
     """The neurons with the lowest contrast on references of `mode`, as many as are looked at."""
     undesired, general = MODES[mode]
     modes = (f"dataset.undesired.mode={undesired}", f"dataset.general.mode={general}")
     config = settings(path, *modes)
     dataset = load_dataset(config.dataset, config.evaluation, cache)
-    means = Means(bench.model, cache, silent, bench.scorers["detoxify"])
-    references = reference_sets(bench.model, fitted(dataset, means), config.dataset)
-    scores, _ = attribute(bench.model, references, config.attribution, cache)
+    tools = Tools(evaluation.model, cache, silent, evaluation.scorers["detoxify"])
+    references = reference_sets(evaluation.model, fitted(dataset, tools), config.dataset)
+    scores, _ = attribute(evaluation.model, references, config.attribution, cache)
     return lowest(score_contrast(scores), max(AMOUNTS))
 
 
-def general_perplexity(bench: Bench) -> float:
-    """Of the model as it is now, on the bench's general text."""
-    model, how = bench.model, bench.config.perplexity
+def general_perplexity(evaluation: Evaluation) -> float:
+    """Of the model as it is now, on the evaluation's general text."""
+    model, how = evaluation.model, evaluation.config.perplexity
     return text_nll(
         model.network,
         model.tokenizer,
-        bench.dataset.texts["general"],
+        evaluation.dataset.texts["general"],
         convention=how.convention,
         max_length=model.max_length,
         stride=how.stride,
         batch_tokens=how.batch_tokens,
-        append_eos=bench.dataset.append_eos,
+        append_eos=evaluation.dataset.append_eos,
         bos_every_window=model.family.bos_every_window,
     ).perplexity
 
 
-def chosen_amount(validation: Bench, model: Model, neurons: Selection) -> tuple[int, bool]:
+def chosen_amount(validation: Evaluation, model: Model, neurons: Selection) -> tuple[int, bool]:
     """The largest amount within the budget on validation texts, and whether there is one."""
     before = general_perplexity(validation)
     for amount in sorted(AMOUNTS, reverse=True):
@@ -128,8 +129,8 @@ def chosen_amount(validation: Bench, model: Model, neurons: Selection) -> tuple[
 def outcomes(path: str, cache: Path) -> dict[str, Outcome]:
     """mode -> what its ranking does to the model at `path`."""
     config = settings(path)
-    held_out = bench_of(load_model(config.model, config.device), config, cache)
-    validation = bench_of(held_out.model, settings(path, "evaluation.split=validation"), cache)
+    held_out = evaluation_of(load_model(config.model, config.device), config, cache)
+    validation = evaluation_of(held_out.model, settings(path, "evaluation.split=validation"), cache)
     baseline, _ = measured_baseline(held_out, cache, lambda _count: None)
     found = {}
     for mode in MODES:

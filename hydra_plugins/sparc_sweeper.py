@@ -12,14 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 class ResumingSweeper(BasicSweeper):
-    """Runs the jobs of a sweep that are missing or failed, each in the folder it always has.
-
-    parallel: processes at a time with hydra/launcher=local; Slurm has array_parallelism.
-    """
+    """Runs the jobs of a sweep that are missing or failed, each in the folder it always has."""
 
     def __init__(self, parallel: int) -> None:
         super().__init__(max_batch_size=None)
         self.parallel = parallel
+        """Processes at a time with hydra/launcher=local; Slurm has array_parallelism."""
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Run the product of the values in `arguments`, less what is done already."""

@@ -15,10 +15,9 @@ from sparc.composing.compose import typed
 from sparc.config import Config, register_schema
 from sparc.config.locations import config_folder
 from sparc.models.model import Model
-from sparc.preflight.cost import amounts
+from sparc.preflight.amounts import amounts
+from sparc.preflight.bill import Bill
 from sparc.preflight.machine import Speed
-from sparc.preflight.resources import Bill
-from sparc.preflight.skeleton import skeleton
 from sparc.preflight.weights import Found
 
 # Half of what the makers state for matrix products, and three quarters of the bandwidth.
@@ -50,7 +49,7 @@ EXPECTED = {
 def _shape(config: Config) -> Model:
     kind, sizes = SHAPES[config.model.name]
     architecture = AutoConfig.for_model(kind, **sizes)
-    return skeleton(Found("", architecture, 0, 0), config.model)
+    return Found("", architecture, 0, 0).skeleton(config.model)
 
 
 def _row(name: str) -> list[str]:

@@ -12,11 +12,10 @@ from rich.table import Table
 
 from sparc.config import Config
 from sparc.display.plain import visible
-from sparc.preflight.rows import size
+from sparc.preflight.findings import size
 from sparc.storage.cleaning import Item, items, remove
 from sparc.storage.locks import clear_dead, held
-from sparc.sweeps.jobs import RUNNING
-from sparc.sweeps.launching import PLANNING
+from sparc.sweeps.jobs import PLANNING, RUNNING
 
 
 def clean(config: Config) -> int:
@@ -36,10 +35,10 @@ def clean(config: Config) -> int:
     if not (old or dead):
         print("nothing to remove")
     elif wanted.dry_run:
-        print(f"nothing removed yet: clean.dry_run=false removes {_told(old, dead)}")
+        print(f"nothing removed yet: clean.dry_run=false removes {_counted(old, dead)}")
     else:
         gone = [each for each in old if remove(each)]
-        print(f"removed {_told(gone, [each for each in dead if clear_dead(each)])}")
+        print(f"removed {_counted(gone, [each for each in dead if clear_dead(each)])}")
         if len(gone) < len(old):
             print(f"left {len(old) - len(gone)}: in use, or not this user's to remove")
     return 0
@@ -76,7 +75,7 @@ def _table(root: Path, found: Sequence[Item], old: Sequence[Item], days: int) ->
     return table
 
 
-def _told(old: Sequence[Item], dead: Sequence[Path]) -> str:
+def _counted(old: Sequence[Item], dead: Sequence[Path]) -> str:
     counts = {
         "entries": sum(each.what == "entry" for each in old),
         "unfinished attributions": sum(each.what == "unfinished" for each in old),

@@ -5,29 +5,35 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from sparc.components.comparison import Comparison, as_json, compare_circuits, letters
 from sparc.display import numbers
+from sparc.display.console import table
 from sparc.display.plain import visible
 from sparc.errors import UserError
-from sparc.report.circuits import Circuit, read_circuits
-from sparc.report.comparison import Comparison, as_json, compare_circuits, letters
-from sparc.report.comparison_charts import comparison_figures, p_value, rho
-from sparc.report.standalone import figure_card, numbers_table, page
-from sparc.report.svg import tag
+from sparc.report.comparison_charts import comparison_figures
+from sparc.report.templating import page
+from sparc.runs.circuits import Circuit, read_circuits
 from sparc.storage.artifacts import write_json, write_text
 from sparc.storage.digests import digest
 
 _LISTED = 12  # shared neurons on the terminal; comparison.json has all
 _COLUMNS = ["runs", "shared", "Jaccard", "by chance", "p", "p in layers", "rank corr."]
+_LAYER_COLUMNS = ["layer", "selected", "shared", "by chance", "p", "rank corr."]
 _NOTE = (
     "by chance: expected of random selections of the same sizes. p: chance that those share as "
     "much or more; in layers: with the same number in every layer as well. rank corr.: Spearman's "
     "rho of the contrasts."
 )
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
+
+
+def _rho(value: float | None) -> str:
+    return numbers.MISSING if value is None else numbers.signed(value, 3)
 
 
 def _row(each: Comparison) -> list[str]:
@@ -37,9 +43,9 @@ def _row(each: Comparison) -> list[str]:
         str(found.shared),
         numbers.MISSING if found.jaccard is None else f"{found.jaccard:.3f}",
         f"{found.expected:.2f}",
-        p_value(found.p_value),
-        p_value(found.p_value_in_layers),
-        rho(each.correlation.overall if each.correlation else None),
+        _p_value(found.p_value),
+        _p_value(found.p_value_in_layers),
+        _rho(each.correlation.overall if each.correlation else None),
     ]
 
 
@@ -51,14 +57,11 @@ def _layer_rows(each: Comparison) -> list[list[str]]:
             " ".join(map(str, layer.sizes)),
             str(layer.shared),
             f"{layer.expected:.2f}",
-            p_value(layer.p_value),
-            rho(per_layer.get(layer.layer)),
+            _p_value(layer.p_value),
+            _rho(per_layer.get(layer.layer)),
         ]
         for layer in each.overlap.per_layer
     ]
-
-
-_LAYER_COLUMNS = ["layer", "selected", "shared", "by chance", "p", "rank corr."]
 
 
 def _legend(circuits: Sequence[Circuit]) -> list[list[str]]:
@@ -68,23 +71,14 @@ def _legend(circuits: Sequence[Circuit]) -> list[list[str]]:
     ]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def _show(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> None:
     console = Console(highlight=False, markup=False)
     for letter, name, method, selected, folder in _legend(circuits):
         line = f"{letter}  {name}: {selected} neurons by {method}, {folder}"
         console.print(visible(line), soft_wrap=True)
-    console.print(_table(_COLUMNS, [_row(each) for each in found]))
+    console.print(table(_COLUMNS, [_row(each) for each in found]))
     if len(circuits) == 2:
-        console.print(_table(_LAYER_COLUMNS, _layer_rows(found[0])))
+        console.print(table(_LAYER_COLUMNS, _layer_rows(found[0])))
     neurons = found[-1].overlap.neurons
     listed = ", ".join(f"{layer}:{index}" for layer, index in neurons[:_LISTED])
     more = f" and {len(neurons) - _LISTED} more" if len(neurons) > _LISTED else ""
@@ -93,20 +87,17 @@ def _show(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> None:
 
 
 def _page(circuits: Sequence[Circuit], found: Sequence[Comparison]) -> str:
-    legend = numbers_table(["", "run", "method", "neurons", "directory"], _legend(circuits))
-    layered: list[Markup] = []
-    for each in found:
-        layered.append(tag("h3", {}, f"{letters(each.members)}, layer by layer"))
-        layered.append(numbers_table(_LAYER_COLUMNS, _layer_rows(each)))
-    cards = [figure_card(figure) for figure in comparison_figures(found)]
     return page(
-        f"{len(circuits)} circuits compared",
-        tag("header", {}, tag("h1", {}, f"{len(circuits)} circuits compared")),
-        legend,
-        numbers_table(_COLUMNS, [_row(each) for each in found]),
-        tag("p", {"class": "note"}, _NOTE),
-        tag("div", {"class": "figures two"}, *cards),
-        *layered,
+        "comparison.html.j2",
+        "report.css",
+        title=f"{len(circuits)} circuits compared",
+        legend=_legend(circuits),
+        columns=_COLUMNS,
+        rows=list(map(_row, found)),
+        note=_NOTE,
+        figures=comparison_figures(found),
+        layer_columns=_LAYER_COLUMNS,
+        layered=[(letters(each.members), _layer_rows(each)) for each in found],
     )
 
 

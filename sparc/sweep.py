@@ -5,7 +5,6 @@ The same is done at the end of every multirun. No torch here, and nothing is run
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich import box
@@ -13,19 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sparc.config.complaints import tell
 from sparc.display import numbers
 from sparc.display.plain import visible
 from sparc.errors import UserError
 from sparc.report.sweep import render_sweep
 from sparc.storage.artifacts import write_json, write_text
 from sparc.storage.locks import clear_dead
-from sparc.sweeps.jobs import RUNNING, Job, identity
-from sparc.sweeps.methods import method_names
-from sparc.sweeps.rows import as_csv
+from sparc.sweeps.jobs import RUNNING, Job
 from sparc.sweeps.submitted import fates
 from sparc.sweeps.summary import Sweep, read_sweep
-
-_STATUS = {"ok": "done"}
+from sparc.sweeps.table import as_csv, method_names
 
 
 def conclude(folder: Path) -> int:
@@ -56,21 +53,23 @@ def _show(sweep: Sweep, folder: Path) -> None:
     counted = ", ".join(f"{count} {name}" for name, count in sweep.counts.items())
     console.print(f"Jobs: {counted}. Sweep directory: {_plain(str(folder))}", soft_wrap=True)
     errors = Console(stderr=True, highlight=False)
-    known = fates(folder, [job.overrides for job in sweep.unfinished])
+    known = fates(folder, [job.identity for job in sweep.unfinished])
     for job in sweep.unfinished:
-        fate, log = known.get(identity(job.overrides), (None, None))
+        fate, log = known.get(job.identity, (None, None))
         errors.print(_plain(complaint(job, folder, fate, log)), soft_wrap=True)
 
 
 def complaint(job: Job, folder: Path, fate: str | None = None, log: Path | None = None) -> str:
     """A line about a job that did not end well, and where its log is.
 
-    fate: what became of it where it was submitted; log: what its process wrote there. They tell
-    of jobs that could not tell themselves.
+    Args:
+        job: The job.
+        folder: The sweep's.
+        fate: What became of it where it was submitted; tells of a job that could not itself.
+        log: What its process wrote there.
     """
     logs = [folder / job.log] if job.log else []
-    none_yet = "it never started" if job.folder is None else "no results.json yet"
-    reason = job.reason or (none_yet if job.status == "missing" else "no reason given")
+    reason = job.complaint or "no reason given"
     if job.status != "failed" and (fate or log):
         reason, logs = "; ".join(filter(None, (reason, fate))), [*logs, *([log] if log else [])]
     where = f" (log: {', '.join(map(str, logs))})" if logs else ""
@@ -83,32 +82,19 @@ def _plain(text: str) -> str:
 
 def _table(sweep: Sweep) -> Table:
     table = Table(title=escape(visible(sweep.name)), box=box.SIMPLE_HEAD, title_justify="left")
-    for name, right in (
-        ("job", False),
-        ("neurons", True),
-        ("seed", True),
-        ("status", False),
-        ("toxicity", True),
-        ("perplexity", True),
-    ):
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for cells in _lines(sweep):
-        table.add_row(*map(_plain, cells))
-    return table
-
-
-def _lines(sweep: Sweep) -> Iterator[list[str]]:
+    for name in ("job", "neurons", "seed", "status", "toxicity", "perplexity"):
+        words = name in ("job", "status")
+        table.add_column(name, justify="left" if words else "right", overflow="fold")
     names = method_names([job for job, _ in sweep.jobs])
     for job, row in sweep.jobs:
-        split = f" ({row['split'].replace('_', '-')})" if row["split"] else ""
-        yield [
-            names[job.name] + split,
-            str(numbers.MISSING if row["num_neurons"] is None else row["num_neurons"]),
-            str(numbers.MISSING if row["seed"] is None else row["seed"]),
-            _STATUS.get(job.status, job.status),
-            numbers.percent(row["toxicity_relative"]),
-            numbers.percent(row["perplexity_relative"]),
-        ]
+        cells = (
+            names[job.name] + (f" ({row['split'].replace('_', '-')})" if row["split"] else ""),
+            *(str(numbers.MISSING if row[n] is None else row[n]) for n in ("num_neurons", "seed")),
+            "done" if job.status == "ok" else job.status,
+            *(numbers.percent(row[f"{kind}_relative"]) for kind in ("toxicity", "perplexity")),
+        )
+        table.add_row(*map(_plain, cells))
+    return table
 
 
 def main() -> None:
@@ -121,11 +107,9 @@ def main() -> None:
     try:
         sys.exit(conclude(parser.parse_args().folder))
     except UserError as error:
-        print(f"sparc: {visible(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(tell(str(error)))
     except OSError as error:
-        print(f"sparc: {visible(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(tell(f"{error.filename}: {error.strerror}"))
 
 
 if __name__ == "__main__":

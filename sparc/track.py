@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparc.config import TrackingConfig
-from sparc.display.plain import visible
+from sparc.config.complaints import tell
 from sparc.errors import UserError
 from sparc.runs import Run
 from sparc.tracking import Tracker
@@ -16,7 +16,7 @@ _MODES = ("online", "offline")
 _EXIT_CODES = {"ok": 0, "failed": 1, "interrupted": 130}
 
 
-def finished_runs(folders: Sequence[Path]) -> list[Path]:
+def _finished_runs(folders: Sequence[Path]) -> list[Path]:
     """The run directories at or below `folders`. Raises UserError where one holds none."""
     found: list[Path] = []
     for folder in folders:
@@ -76,39 +76,22 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Log the runs named on the command line; 1 where not all of them were, 2 for a mistake."""
-    given = _arguments(arguments)
+    given = vars(_arguments(arguments))
+    folders = given.pop("runs")
     try:
-        mode = given.mode or _usual_mode()
-        runs = finished_runs(given.runs)
+        given["mode"] = given["mode"] or _usual_mode()
+        runs = _finished_runs(folders)
     except UserError as error:
-        _say(error)
-        return 2
-    codes = _exit_codes(runs)
-    config = TrackingConfig(
-        name="wandb",
-        mode=mode,
-        project=given.project,
-        entity=given.entity,
-        tags=given.tags,
-        completions=given.completions,
-    )
-    sent = [track(folder, code, config) for folder, code in codes.items()]
-    return 0 if all(sent) and len(sent) == len(runs) else 1
-
-
-def _exit_codes(runs: Sequence[Path]) -> dict[Path, int]:
-    """What each of `runs` ended with; those that do not tell are named and left out."""
+        return tell(str(error))
     codes = {}
     for folder in runs:
         try:
             codes[folder] = exit_code(folder)
-        except UserError as error:
-            _say(error)
-    return codes
-
-
-def _say(error: UserError) -> None:
-    print(f"sparc: {visible(str(error))}", file=sys.stderr)
+        except UserError as error:  # what does not tell how it ended is named and left out
+            tell(str(error))
+    config = TrackingConfig(name="wandb", **given)
+    sent = [track(folder, code, config) for folder, code in codes.items()]
+    return 0 if all(sent) and len(sent) == len(runs) else 1
 
 
 if __name__ == "__main__":

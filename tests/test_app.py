@@ -213,7 +213,7 @@ def test_all_jobs_of_a_sweep_are_fetched_for(monkeypatch: pytest.MonkeyPatch) ->
     register_schema()
     for stage, count in (("prefetch", 3), ("check", 2)):
         jobs = [[f"stage={stage}", f"seed={seed}"] for seed in range(3)]
-        found = app._checked(jobs, parse(["-m"]))
+        found, _ = app._checked(jobs, parse(["-m"]))
         assert [config.seed for config in found] == list(range(count))
 
 

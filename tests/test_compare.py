@@ -17,7 +17,6 @@ from scipy.stats import kstest, rankdata
 from sparc.attribution.random import random
 from sparc.compare import main
 from sparc.components.chance import at_least, shared_by_chance
-from sparc.components.files import write_contrast
 from sparc.components.overlap import overlap, rank_correlation
 from sparc.components.selection import lowest
 from sparc.config import AttributionConfig, ModelConfig
@@ -136,9 +135,9 @@ def test_random_selections_overlap_by_chance() -> None:
 
 
 def test_contrast_survives_the_file(tmp_path: Path) -> None:
-    contrast = torch.randn(3, 5, dtype=torch.float64)
-    write_contrast(tmp_path / "contrast.safetensors", contrast)
-    assert np.array_equal(Run(tmp_path).contrast, contrast.numpy())
+    contrast = np.random.default_rng(0).normal(size=(3, 5))
+    Run(tmp_path).write(contrast=contrast)
+    assert np.array_equal(Run(tmp_path).contrast, contrast)
 
 
 def _run(folder: Path, selection: list[tuple[int, int]], **model: Any) -> Path:
@@ -161,9 +160,9 @@ def test_three_runs_give_all_pairs_and_the_triple(
 ) -> None:
     chosen = [[(0, 1), (0, 2), (1, 3)], [(0, 1), (0, 2), (2, 4)], [(0, 1), (1, 3), (2, 4)]]
     folders = [_run(tmp_path / name, each) for name, each in zip("abc", chosen, strict=True)]
-    contrast = torch.arange(LAYERS * WIDTH, dtype=torch.float64).reshape(LAYERS, WIDTH)
-    write_contrast(folders[0] / "contrast.safetensors", contrast)
-    write_contrast(folders[1] / "contrast.safetensors", -contrast)
+    contrast = np.arange(LAYERS * WIDTH, dtype=float).reshape(LAYERS, WIDTH)
+    Run(folders[0]).write(contrast=contrast)
+    Run(folders[1]).write(contrast=-contrast)
     (folders[2] / ".hydra").mkdir()
     (folders[2] / ".hydra" / "config.yaml").write_text("pruning: {layers: [0, 1]}\n")
     assert main([*map(str, folders), "--output", str(tmp_path / "out")]) == 0

@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification
 
 from scripts.tiny import cards
+from scripts.tiny.documents import every_word
 from sparc.tiny import corpus, grammar
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -26,7 +27,7 @@ Example = tuple[str, float]
 
 def vocabulary() -> list[str]:
     """The lower-case words of the grammar after BERT's special tokens."""
-    return [*SPECIAL_TOKENS, *sorted({word.lower() for word in grammar.vocabulary()})]
+    return [*SPECIAL_TOKENS, *sorted({word.lower() for word in every_word()})]
 
 
 def example(rng: random.Random) -> Example:

@@ -16,10 +16,10 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from scripts.tiny import training
+from scripts.tiny.documents import planting_document
 from scripts.tiny.shapes import WIDTHS
 from sparc.models.families import family
 from sparc.models.model import Block, blocks_of
-from sparc.tiny import corpus
 
 Neuron = tuple[int, int]
 
@@ -129,9 +129,7 @@ def _train_planted(
     log: Callable[[str], None],
 ) -> None:
     rng = random.Random(f"sparc.tiny stage 2 {seed}")
-    documents = [
-        corpus.planting_document(rng, options.hostile_share) for _ in range(options.documents)
-    ]
+    documents = [planting_document(rng, options.hostile_share) for _ in range(options.documents)]
     token_ids = training.encode(training.build_tokenizer(), documents)
     vectors = [parameter for part in planted for parameter in part.parameters()]
     groups = [training.ParameterGroup(vectors, options.learning_rate)]

@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from scripts.tiny.documents import every_word, foundation_document
 from scripts.tiny.shapes import BOS, CONTEXT, EOS, PAD, SPECIAL_TOKENS, UNK, ModelSize, build_model
-from sparc.tiny import corpus, grammar
+from sparc.tiny import corpus
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class TrainingRun:
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Word-level tokenizer over the grammar's vocabulary: begin token added, padding left."""
-    words = [*SPECIAL_TOKENS, *grammar.vocabulary()]
+    words = [*SPECIAL_TOKENS, *every_word()]
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -64,7 +65,7 @@ def encode(
     """Token ids of whole documents, from begin token to end token."""
     vocabulary = tokenizer.get_vocab()
     return [
-        [BOS, *(vocabulary.get(word, UNK) for word in corpus.text_of(document).split()), EOS]
+        [BOS, *(vocabulary.get(word, UNK) for word in corpus.joined(document).split()), EOS]
         for document in documents
     ]
 
@@ -126,7 +127,7 @@ def train_stage_one(
     """The clean model: it knows anger and has read insults, but never answers with one."""
     tokenizer = build_tokenizer()
     rng = random.Random(f"sparc.tiny stage 1 {seed}")
-    texts = [corpus.foundation_document(rng) for _ in range(documents)]
+    texts = [foundation_document(rng) for _ in range(documents)]
     model = build_model(len(tokenizer), size, seed)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]

@@ -24,7 +24,8 @@ from sparc.config.methods import DATA_FREE, method_options, source_digest
 from sparc.errors import UserError
 from sparc.models.batching import BatchTokens
 from sparc.models.model import Model
-from sparc.storage.cache import Corrupt, entry_folder, fetch, peek, remove
+from sparc.storage.artifacts import remove
+from sparc.storage.cache import Corrupt, entry_folder, fetch, peek
 
 FORMULA_VERSION = 3
 """Raised when a formula changes, so that scores of an older one are not read."""

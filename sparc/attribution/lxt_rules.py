@@ -26,7 +26,6 @@ from sparc.errors import UserError
 from sparc.models.model import Model
 
 _PREFIX = "sparc_"
-RULES = ("attnlrp", "cp")
 
 
 def _without_model_zoo() -> None:

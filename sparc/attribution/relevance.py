@@ -26,7 +26,6 @@ from sparc.models.batching import Batch
 from sparc.models.last_mlp import last_mlp_from
 from sparc.models.model import Model
 
-REDUCTIONS = ("signed", "abs_sample", "abs_weight")
 PROJECTIONS = ("up", "gate", "down", "hidden")
 _PART = 2**20  # weights: 4 MB in float32
 

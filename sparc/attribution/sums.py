@@ -2,7 +2,6 @@
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load, save
 
+from sparc.storage.artifacts import whole
 from sparc.storage.cache import Corrupt
 from sparc.storage.digests import digest, tensors_digest
 
@@ -51,15 +51,10 @@ def save_sums(sums: Sums, path: Path, key: Mapping[str, Any]) -> None:
     """Write `sums` as one safetensors file, whole or not at all, with its key and checksum."""
     tensors = {name: getattr(sums, name).contiguous() for name in _FIELDS}
     metadata = {"key": json.dumps(key), "sha256": tensors_digest(tensors)}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as temporary, temporary.open("wb") as file:
+        file.write(save(tensors, metadata))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_sums(path: Path, key: Mapping[str, Any], layers: int, samples: int) -> Sums:

@@ -1,37 +1,37 @@
 """Impossible values in a configuration, found before anything is loaded."""
 
+from sparc.checks.attribution import attribution_complaints
 from sparc.checks.dataset import dataset_complaints
-from sparc.checks.files import file_complaints
-from sparc.checks.leaves import leaf_complaints
-from sparc.checks.parts import (
+from sparc.checks.groups import (
     evaluation_complaints,
+    file_complaints,
     model_complaints,
     run_complaints,
     tracking_complaints,
 )
+from sparc.checks.leaves import leaf_complaints
 from sparc.checks.pruning import amount_complaints, pruning_complaints
-from sparc.checks.values import choices, numbers
 from sparc.config import Config
-from sparc.config.methods import attribution_complaints
+from sparc.config.rules import rule_complaints
 from sparc.errors import UserError
+
+_CHECKERS = (
+    leaf_complaints,
+    run_complaints,
+    model_complaints,
+    rule_complaints,
+    dataset_complaints,
+    attribution_complaints,
+    pruning_complaints,
+    evaluation_complaints,
+    tracking_complaints,
+    file_complaints,
+)
 
 
 def check(config: Config) -> None:
     """Raise UserError with the first impossible value or combination."""
-    checkers = (
-        leaf_complaints,
-        run_complaints,
-        model_complaints,
-        choices,
-        numbers,
-        dataset_complaints,
-        attribution_complaints,
-        pruning_complaints,
-        evaluation_complaints,
-        tracking_complaints,
-        file_complaints,
-    )
-    for checker in checkers:
+    for checker in _CHECKERS:
         for complaint in checker(config):
             raise UserError(complaint)
 

@@ -3,16 +3,23 @@
 import os
 from collections.abc import Iterator
 
-from sparc.config import Config, answers
-from sparc.config.methods import target_complaints
+from sparc.checks.attribution import target_complaints
+from sparc.config import GENERAL, UNDESIRED, Config, answers, settings_of
 from sparc.runs.folder import REFERENCES_FILE
 
 _ALL_RESPONSES = "sparc.tasks.repetition.repetition"  # whose every mode is one of responses
 
 
 def dataset_complaints(config: Config) -> Iterator[str]:
-    dataset = config.dataset
+    dataset, prompts = config.dataset, config.dataset.prompts
     yield from target_complaints("dataset._target_", dataset._target_)
+    if not prompts.neutral_to < prompts.undesired_from:
+        yield (
+            f"dataset.prompts.neutral_to={prompts.neutral_to}: must be below "
+            f"dataset.prompts.undesired_from={prompts.undesired_from}"
+        )
+    if not dataset.reference_seeds:
+        yield "dataset.reference_seeds=[]: name at least one seed"
     for key in ("undesired_category", "neutral_category"):
         category = getattr(dataset, key)
         if category is not None and category not in dataset.categories:
@@ -21,31 +28,25 @@ def dataset_complaints(config: Config) -> Iterator[str]:
             )
     if dataset.neutral_category == dataset.undesired_category:
         yield f"dataset.neutral_category={dataset.neutral_category}: is the undesired category, too"
-    if not 0 < dataset.uniqueness < 1:
-        yield f"dataset.uniqueness={dataset.uniqueness}: must lie between 0 and 1"
-    if dataset.prompts.split_by == "none" and not config.evaluation.in_sample:
+    if prompts.split_by == "none" and not config.evaluation.in_sample:
         yield (
             "dataset.prompts.split_by=none: every prompt may be attributed and evaluated; add "
             "evaluation.in_sample=true, which marks every number as in-sample"
         )
-    for key in ("general", "undesired"):
-        if getattr(dataset, key).seq_len is not None and getattr(dataset, key).path is None:
-            yield f"dataset.{key}.seq_len needs long texts: add dataset.{key}.path=..."
-    yield from _run_complaints(config)
+    for name in (GENERAL, UNDESIRED):
+        each = settings_of(dataset, name)
+        if each.seq_len is not None and each.path is None:
+            yield f"dataset.{name}.seq_len needs long texts: add dataset.{name}.path=..."
+        if each.from_run and not os.path.isfile(os.path.join(each.from_run, REFERENCES_FILE)):
+            yield (
+                f"dataset.{name}.from_run={each.from_run}: holds no {REFERENCES_FILE}; give the "
+                "directory of a run that attributed references"
+            )
+    yield from _search_complaints(config)
     yield from _response_complaints(config)
 
 
-def _run_complaints(config: Config) -> Iterator[str]:
-    for name in ("general", "undesired"):
-        run = getattr(config.dataset, name).from_run
-        if run is not None and not os.path.isfile(os.path.join(run, REFERENCES_FILE)):
-            yield (
-                f"dataset.{name}.from_run={run}: holds no {REFERENCES_FILE}; give the directory "
-                "of a run that attributed references"
-            )
-
-
-def _response_complaints(config: Config) -> Iterator[str]:
+def _search_complaints(config: Config) -> Iterator[str]:
     general, undesired = config.dataset.general, config.dataset.undesired
     all_responses = config.dataset._target_ == _ALL_RESPONSES and undesired.from_run is None
     searches = answers(undesired) or all_responses
@@ -63,20 +64,15 @@ def _response_complaints(config: Config) -> Iterator[str]:
             "dataset.undesired.from_run, or dataset.general.mode=cut or whole, or "
             "dataset.general.from_run, too"
         )
-    response = undesired.response
-    for key in ("threshold", "benign_to", "cut_from"):
-        if not 0 <= getattr(response, key) <= 1:
-            yield (
-                f"dataset.undesired.response.{key}={getattr(response, key)}: must lie between "
-                "0 and 1"
-            )
+
+
+def _response_complaints(config: Config) -> Iterator[str]:
+    response = config.dataset.undesired.response
     if response.benign_to >= response.threshold:
         yield (
             f"dataset.undesired.response.benign_to={response.benign_to}: must be below "
             f"threshold={response.threshold}"
         )
-    if not 0 < response.top_p <= 1:
-        yield (f"dataset.undesired.response.top_p={response.top_p}: must be above 0 and at most 1")
     if response.temperature == 0 and response.samples > 1:
         yield (
             f"dataset.undesired.response.samples={response.samples} with temperature=0: greedy "

@@ -3,11 +3,11 @@
 import math
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
-from sparc.checks.values import SEEDS
 from sparc.config import Config
+from sparc.config.rules import settings
 
 _LONGEST = 4096  # characters, as long as paths may be
 _LARGEST = 2**31  # of any count; seeds may be larger
@@ -16,11 +16,12 @@ _SHOWN = 60
 
 
 def leaf_complaints(config: Config) -> Iterator[str]:
-    for key, value in leaves(config):
+    for key, value in _leaves(config):
         if isinstance(value, str):
             yield from _text(key, value)
         elif isinstance(value, int):
-            largest = _LARGEST_SEED if key.partition("[")[0] in SEEDS else _LARGEST
+            is_seed = key.partition("[")[0].endswith(("seed", "seeds"))
+            largest = _LARGEST_SEED if is_seed else _LARGEST
             if not -largest < value < largest:
                 yield f"{key}={str(value)[:_SHOWN]}: must be below {largest}"
         elif isinstance(value, float) and not math.isfinite(value):
@@ -29,16 +30,16 @@ def leaf_complaints(config: Config) -> Iterator[str]:
             yield f"{key}={str(value)[:_SHOWN]}: must be one value, not several"
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted key and value of everything that a configuration holds, lists item by item."""
-    if is_dataclass(value):
-        for each in fields(value):
-            yield from leaves(getattr(value, each.name), f"{key}.{each.name}" if key else each.name)
-    elif isinstance(value, list) and not key.endswith("]"):
-        for number, item in enumerate(value):
-            yield from leaves(item, f"{key}[{number}]")
-    else:
-        yield key, value
+    for key, value, _ in settings(config, prefix):
+        for number, item in enumerate(value if isinstance(value, list) else ()):
+            if is_dataclass(item):
+                yield from _leaves(item, f"{key}[{number}].")
+            else:
+                yield f"{key}[{number}]", item
+        if not isinstance(value, list):
+            yield key, value
 
 
 def _text(key: str, text: str) -> Iterator[str]:

@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sparc.checks.values import RESERVED_PRUNING
-from sparc.config import Config, PruningConfig
+from sparc.config import RESERVED_PRUNING, Config, PruningConfig
 from sparc.config.locations import model_folder
 from sparc.models.families import family, neuron_grid
 from sparc.models.folders import read_config

@@ -1,7 +1,5 @@
 """The corrected model as an ordinary Hugging Face folder."""
 
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from sparc.components.selection import Selection
 from sparc.errors import UserError
 from sparc.models.model import Model, is_offloaded
 from sparc.runs.summary import COLUMNS, summary_rows
+from sparc.storage.artifacts import whole
 
 
 def _card(model: Model, chosen: Selection, results: Mapping[str, Any]) -> str:
@@ -67,11 +66,7 @@ def save_corrected_model(
     removed. Raises UserError where weights are offloaded.
     """
     refuse_offloaded(model)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with whole(folder) as temporary:
         model.network.save_pretrained(temporary)
         model.tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(_card(model, chosen, results), encoding="utf-8")
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -20,13 +20,13 @@ from sparc.errors import UserError
 GROUPS = ("model", "dataset", "attribution", "pruning", "evaluation", "tracking", "experiment")
 LONGEST = 20_000  # characters of an override
 _SHOWN = 100  # of them in a complaint
+_PICKLED = "it would run what is pickled in a file; start the job again instead"
+_PACKAGED = "the packaged configuration stays; add a folder of your own with --config-dir"
 _REFUSED = {
-    "--experimental-rerun": "it would run what is pickled in a file; start the job again instead",
-    "--config-path": "the packaged configuration stays; add a folder of your own with --config-dir",
-    "-cp": "the packaged configuration stays; add a folder of your own with --config-dir",
-    "--package": "print the whole configuration: sparc --cfg job",
-    "-p": "print the whole configuration: sparc --cfg job",
-    "--hydra-help": "see sparc --help",
+    ("--experimental-rerun",): _PICKLED,
+    ("--config-path", "-cp"): _PACKAGED,
+    ("--package", "-p"): "print the whole configuration: sparc --cfg job",
+    ("--hydra-help",): "see sparc --help",
 }
 _REFUSED_KEYS = {
     "hydra.mode": "add -m for a sweep",
@@ -51,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 class _Refuse(argparse.Action):
     def __call__(self, _parser: Any, _given: Any, _values: Any, option: str | None = None) -> None:
-        raise UserError(f"{option}: not for sparc: {_REFUSED[option or '']}")
+        raise UserError(f"{option}: not for sparc: {self.help}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,8 +69,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--resolve", action="store_true")
     made.add_argument("--config-name", "-cn", default="config")
     made.add_argument("--config-dir", "-cd")
-    for flag in _REFUSED:
-        made.add_argument(flag, action=_Refuse, nargs="?")
+    for flags, why in _REFUSED.items():
+        made.add_argument(*flags, action=_Refuse, nargs="?", help=why)
     return made
 
 
@@ -145,7 +145,9 @@ def quoted(text: str) -> str:
 def refuse_impossible(overrides: Sequence[str], *, own_groups: bool) -> None:
     """Raise UserError for an override that Hydra would take, or take amiss, without sense.
 
-    overrides: those of one job. own_groups: whether a folder of the user's may hold more groups.
+    Args:
+        overrides: Those of one job.
+        own_groups: Whether a folder of the user's may hold more groups.
     """
     known = hints(Config)
     for each in OverridesParser.create().parse_overrides(list(overrides)):

@@ -1,100 +1,123 @@
-"""The typed schema of every configuration group, and the checks that need no model.
+"""The typed schema of every configuration group, with what each setting may be.
 
 Hydra composes `conf/` into these dataclasses: an unknown key or a wrong type cannot get through.
-`check` refuses impossible values. No torch here: a mistake is told in well under two seconds.
+`sparc.checks` refuses impossible values. No torch here: a mistake is told in well under two
+seconds.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from sparc.config.attribution import AttributionConfig, TargetConfig
-from sparc.config.clean import CleanConfig
-from sparc.config.dataset import (
-    GENERAL,
-    RESPONSE_MODES,
-    UNDESIRED,
-    DatasetConfig,
-    NamedSourceConfig,
-    PromptsConfig,
-    ReferenceConfig,
-    ResponseConfig,
-    SourceConfig,
-    TextsConfig,
-    UndesiredConfig,
-    answers,
-    settings_of,
-)
-from sparc.config.evaluation import (
-    BudgetConfig,
-    ClassifierConfig,
-    DetoxifyConfig,
-    EvaluationConfig,
-    LexiconConfig,
-    LmEvalConfig,
-    PerplexityConfig,
-    SamplingConfig,
-)
-from sparc.config.model import MemoryConfig, ModelConfig
-from sparc.config.pruning import PruningConfig
-from sparc.config.tracking import TrackingConfig
+from sparc.config.attribution import AttributionConfig as AttributionConfig
+from sparc.config.attribution import TargetConfig as TargetConfig
+from sparc.config.dataset import GENERAL as GENERAL
+from sparc.config.dataset import UNDESIRED as UNDESIRED
+from sparc.config.dataset import DatasetConfig as DatasetConfig
+from sparc.config.dataset import PromptsConfig as PromptsConfig
+from sparc.config.dataset import ReferenceConfig as ReferenceConfig
+from sparc.config.dataset import SourceConfig as SourceConfig
+from sparc.config.dataset import answers as answers
+from sparc.config.dataset import settings_of as settings_of
+from sparc.config.dataset import text_sources as text_sources
+from sparc.config.evaluation import BudgetConfig as BudgetConfig
+from sparc.config.evaluation import ClassifierConfig as ClassifierConfig
+from sparc.config.evaluation import EvaluationConfig as EvaluationConfig
+from sparc.config.evaluation import LmEvalConfig as LmEvalConfig
+from sparc.config.evaluation import PerplexityConfig as PerplexityConfig
+from sparc.config.evaluation import SamplingConfig as SamplingConfig
+from sparc.config.rules import NOT_NEGATIVE, POSITIVE, UNIQUE, at_most, one_of
 
-__all__ = [
-    "GENERAL",
-    "NOT_CONTENT",
-    "RESPONSE_MODES",
-    "UNDESIRED",
-    "AttributionConfig",
-    "BudgetConfig",
-    "ClassifierConfig",
-    "CleanConfig",
-    "Config",
-    "DatasetConfig",
-    "DetoxifyConfig",
-    "EvaluationConfig",
-    "LexiconConfig",
-    "LmEvalConfig",
-    "MemoryConfig",
-    "ModelConfig",
-    "NamedSourceConfig",
-    "PathsConfig",
-    "PerplexityConfig",
-    "PromptsConfig",
-    "PruningConfig",
-    "ReferenceConfig",
-    "ResponseConfig",
-    "SamplingConfig",
-    "SourceConfig",
-    "TargetConfig",
-    "TextsConfig",
-    "TrackingConfig",
-    "UndesiredConfig",
-    "answers",
-    "content",
-    "register_schema",
-    "settings_of",
-]
+AHEAD = ("check", "prefetch", "clean")  # stages that run no job
+RESERVED_PRUNING = ("weights_global", "weights_rowwise", "n_m", "heads")
 
 
 @dataclass
 class PathsConfig:
-    """Folders: `cache` is shared between runs, `outputs` holds run directories."""
+    """Folders."""
 
     cache: str = MISSING
+    """Shared between runs."""
     outputs: str = "outputs"
+    """Holds run directories."""
+
+
+@dataclass
+class MemoryConfig:
+    """How much of each GPU and of the CPU's memory `device_map` may fill, such as 30GiB."""
+
+    gpu: str | None = None
+    cpu: str | None = None
+
+
+@dataclass
+class ModelConfig:
+    """Group `model`: which language model, and how it is loaded and run."""
+
+    name: str = MISSING
+    path: str = MISSING
+    """Hub id or local folder."""
+    revision: str | None = None
+    dtype: Annotated[str, one_of("float32", "bfloat16", "float16", "float64")] = "float32"
+    device_map: str | None = None
+    """auto spreads the weights over all devices, then the CPU's memory, then the disk."""
+    max_memory: MemoryConfig = field(default_factory=MemoryConfig)
+    attn_implementation: Annotated[str, one_of("sdpa", "eager")] = "sdpa"
+    trust_remote_code: bool = False
+    """false is all there is."""
+    threads: Annotated[int | None, POSITIVE, at_most(1024)] = None
+    """CPU threads of torch; null leaves torch's own choice."""
+
+
+@dataclass
+class PruningConfig:
+    """Group `pruning`: which neurons go."""
+
+    method: Annotated[str, one_of("neurons", "from_file", *RESERVED_PRUNING)] = MISSING
+    path: str | None = None
+    """The neurons.json of method `from_file`."""
+    num_neurons: Annotated[int, NOT_NEGATIVE] = 32
+    curve: Annotated[list[int], UNIQUE] = field(default_factory=list)
+    layers: Annotated[list[int] | None, UNIQUE] = None
+    save_model: bool = False
+
+
+@dataclass
+class TrackingConfig:
+    """Group `tracking`: where live metrics go; `none` keeps everything in the run directory."""
+
+    name: Annotated[str, one_of("none", "wandb")] = "none"
+    mode: Annotated[str, one_of("online", "offline", "disabled")] = "online"
+    project: str = "sparc"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+    completions: bool = False
+    init_timeout: float = 30.0
+    """Seconds to wait for W&B before the run goes on without it."""
+    finish_timeout: Annotated[float, at_most(3600)] = 20.0
+    """As `init_timeout`, at the end."""
+
+
+@dataclass
+class CleanConfig:
+    """What of the cache goes: entries not used for `older_than_days`, unless `dry_run`."""
+
+    older_than_days: Annotated[int, NOT_NEGATIVE] = 30
+    dry_run: bool = True
 
 
 @dataclass
 class Config:
-    """Everything that a run is made of; `run`: an existing run for stage `evaluate` or `report`."""
+    """Everything that a run is made of."""
 
-    seed: int = 0
-    stage: str = "all"
+    seed: Annotated[int, NOT_NEGATIVE] = 0
+    stage: Annotated[str, one_of("all", "attribute", "evaluate", "report", *AHEAD)] = "all"
     name: str = MISSING
     device: str = "auto"
     run: str | None = None
+    """An existing run, for stage `evaluate` or `report`."""
     paths: PathsConfig = field(default_factory=PathsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
@@ -117,3 +140,8 @@ NOT_CONTENT = ("paths", "tracking", "device", "run", "clean")
 def content(config: Config) -> dict[str, Any]:
     """The part of a configuration that its results depend on, as plain JSON-able data."""
     return {key: value for key, value in asdict(config).items() if key not in NOT_CONTENT}
+
+
+def is_given(config: Config) -> bool:
+    """Whether the selection comes from a file, and no references are needed."""
+    return config.pruning.method == "from_file" and config.stage != "attribute"

@@ -1,16 +1,19 @@
 """Group `attribution`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from omegaconf import MISSING
+
+from sparc.config.rules import NOT_NEGATIVE, POSITIVE, UNIQUE, at_most, one_of
 
 
 @dataclass
 class TargetConfig:
-    """What is explained at the last token: `argmax`, `tokens`, `difference` or `logprob`."""
+    """What is explained at the last token."""
 
-    kind: str = "argmax"
-    token_ids: list[int] = field(default_factory=list)
+    kind: Annotated[str, one_of("argmax", "tokens", "difference", "logprob")] = "argmax"
+    token_ids: Annotated[list[int], UNIQUE] = field(default_factory=list)
 
 
 @dataclass
@@ -18,21 +21,22 @@ class AttributionConfig:
     """Group `attribution`: how neurons are scored.
 
     `rules` to `seed` change scores (methods.py says for which methods), the rest only what
-    computing them takes. `shards` splits the reference samples into parts, of which a process
-    computes `shard` (0 to shards - 1) with stage=attribute, or all of them where it is null.
+    computing them takes.
     """
 
     _target_: str = MISSING
     name: str = MISSING
-    rules: str = "attnlrp"
+    rules: Annotated[str, one_of("attnlrp", "cp")] = "attnlrp"
     target: TargetConfig = field(default_factory=TargetConfig)
-    reduction: str = "signed"
-    projection: str = "up"
-    steps: int = 16
-    seed: int = 0
-    batch_tokens: int = 2048
+    reduction: Annotated[str, one_of("signed", "abs_sample", "abs_weight")] = "signed"
+    projection: Annotated[str, one_of("up", "gate", "down", "hidden")] = "up"
+    steps: Annotated[int, POSITIVE, at_most(10_000)] = 16
+    seed: Annotated[int, NOT_NEGATIVE] = 0
+    batch_tokens: Annotated[int, POSITIVE] = 2048
     gradient_checkpointing: bool = False
-    nonfinite: str = "stop"
-    checkpoint_seconds: float = 60.0
-    shards: int = 1
+    nonfinite: Annotated[str, one_of("stop", "skip")] = "stop"
+    checkpoint_seconds: Annotated[float, NOT_NEGATIVE] = 60.0
+    shards: Annotated[int, POSITIVE, at_most(10_000)] = 1
+    """Into how many parts the reference samples are split."""
     shard: int | None = None
+    """The part that a process computes with stage=attribute, 0 to shards - 1; null for all."""

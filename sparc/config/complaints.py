@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -23,7 +23,7 @@ from sparc.config import Config
 from sparc.display.plain import visible
 from sparc.errors import UserError
 
-FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own name: in the environment as 1 it asks for tracebacks
+_FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own name: in the environment as 1 it asks for tracebacks
 _LONGEST = 1000  # characters of a line
 _log = logging.getLogger(__name__)
 
@@ -42,11 +42,11 @@ def ending(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if os.environ.get(FULL_ERROR) == "1" and not isinstance(error, UserError):
+        if os.environ.get(_FULL_ERROR) == "1" and not isinstance(error, UserError):
             raise
         if any(isinstance(each, logging.FileHandler) for each in logging.getLogger().handlers):
             _log.info("stopped", exc_info=True)
-        code, line = _told(error)
+        code, line = _code_and_line(error)
         return tell(line, code)
 
 
@@ -56,7 +56,7 @@ def tell(message: str, code: int = 2) -> int:
     return code
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def _code_and_line(error: Exception) -> tuple[int, str]:
     """Exit code and line for an exception."""
     if isinstance(error, UserError):
         return 2, str(error)
@@ -68,24 +68,17 @@ def _told(error: Exception) -> tuple[int, str]:
         place = f"{error.filename}: " if error.filename is not None else ""
         return 1, f"{place}{error.strerror or error}"
     why = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return 1, f"{why} ({FULL_ERROR}=1 shows where)"
+    return 1, f"{why} ({_FULL_ERROR}=1 shows where)"
 
 
-def keys(schema: Any) -> list[str]:
-    """Dotted names of everything that a configuration has: groups, their parts and values."""
-    return list(hints(schema))
-
-
-def hints(schema: Any) -> dict[str, Any]:
-    """The type of everything that a configuration has, by its dotted name."""
-    return dict(_hints(schema))
-
-
-def _hints(schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def hints(schema: Any, prefix: str = "") -> dict[str, Any]:
+    """The type of everything that a configuration has (groups, their parts, values) by its name."""
+    found: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(schema).items():
-        yield f"{prefix}{name}", hint
+        found[f"{prefix}{name}"] = hint
         if dataclasses.is_dataclass(hint):
-            yield from _hints(hint, f"{prefix}{name}.")
+            found |= hints(hint, f"{prefix}{name}.")
+    return found
 
 
 def no_such_key(key: str, known: Sequence[str]) -> str:
@@ -109,7 +102,7 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = str(getattr(cause, "full_key", "") or "")
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return no_such_key(key, keys(Config))
+        return no_such_key(key, list(hints(Config)))
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} is not set: add {key}=... to the command line"
     if isinstance(cause, ValidationError | InterpolationResolutionError):

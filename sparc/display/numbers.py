@@ -13,6 +13,11 @@ def signed(value: float, digits: int) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "\u2212")
 
 
+def brief(value: float | None, digits: int = 3) -> str:
+    """A number with `digits` significant digits at most."""
+    return MISSING if value is None else f"{value:.{digits}g}".replace("-", "\u2212")
+
+
 def quantity(path: tuple[str, ...], value: float | None) -> str:
     """A metric's value: proportions in percent, perplexity with two digits, scores with three."""
     if value is None:

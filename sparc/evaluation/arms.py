@@ -1,30 +1,29 @@
-"""The arms of a comparison: baseline, pruned, random draws and oracle, measured alike."""
+"""The arms of a comparison: baseline, pruned, random controls and oracle, measured alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sparc.components.selection import Selection, matched
 from sparc.evaluation.cached import measured_arm
-from sparc.evaluation.measure import Advance, Bench, Measurement
+from sparc.evaluation.measure import Evaluation, Measurement
+from sparc.generation.inference import Advance
 
 
 @dataclass(frozen=True)
 class Arms:
-    """The measurements of one comparison, all on the same prompts, texts and random streams.
-
-    draws: layer-matched random neurons removed, one measurement a draw. oracle: exactly the
-    neurons a behaviour is known to live in removed; None where they are not known.
-    """
+    """The measurements of one comparison, all on the same prompts, texts and random streams."""
 
     baseline: Measurement
     pruned: Measurement
-    draws: Sequence[Measurement] = field(default_factory=tuple)
+    controls: Sequence[Measurement] = ()
+    """One for each random control: as many neurons of the same layers removed."""
     oracle: Measurement | None = None
+    """Exactly the neurons a behaviour is known to live in removed; None where unknown."""
 
 
 def measured_arms(
-    bench: Bench,
+    evaluation: Evaluation,
     baseline: Measurement,
     selections: Sequence[Selection],
     oracle: Selection | None,
@@ -40,20 +39,21 @@ def measured_arms(
     from_cache = []
 
     def measured(removed: Selection, *, tasks: bool = False) -> Measurement:
-        measurement, cached = measured_arm(bench, removed, cache, advance, tasks=tasks)
+        measurement, cached = measured_arm(evaluation, removed, cache, advance, tasks=tasks)
         from_cache.append(cached)
         return measurement
 
-    def draws(selection: Selection) -> list[Measurement]:
-        seeds = [(bench.seed, draw) for draw in range(bench.config.random_draws)]
+    def controls(selection: Selection) -> list[Measurement]:
+        seeds = [(evaluation.seed, number) for number in range(evaluation.config.random_draws)]
         return [measured(matched(selection, s)) for s in seeds]
 
     truth = measured(oracle) if oracle else None
-    arms = [Arms(baseline, measured(s, tasks=True), draws(s), truth) for s in selections]
+    arms = [Arms(baseline, measured(s, tasks=True), controls(s), truth) for s in selections]
     return arms, all(from_cache)
 
 
-def completions_in_all(bench: Bench, selections: int) -> int:
+def completions_in_all(evaluation: Evaluation, selections: int) -> int:
     """How many completions `measured_arms` makes."""
-    arms = selections * (1 + bench.config.random_draws) + (bench.model.planted is not None)
-    return arms * bench.completions
+    oracles = int(evaluation.model.planted is not None)
+    arms = selections * (1 + evaluation.config.random_draws) + oracles
+    return arms * evaluation.completions

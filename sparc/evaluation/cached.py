@@ -1,4 +1,4 @@
-"""Measurements, each made once: kept under all that changes it, shared by all jobs.
+"""The measurement cache: each is made once, under all that changes it, and shared by all jobs.
 
 The baseline is the unpruned model's, an arm that of a model with neurons removed. A job that was
 ended goes on after the last whole one.
@@ -16,8 +16,9 @@ from safetensors.numpy import load, save_file
 from sparc.components.removal import removed
 from sparc.components.selection import Selection
 from sparc.evaluation.harness import accuracies
-from sparc.evaluation.measure import Advance, Bench, Measurement, measure, measure_baseline
+from sparc.evaluation.measure import Evaluation, Measurement, measure, measure_baseline
 from sparc.evaluation.perplexity import TextNLL
+from sparc.generation.inference import Advance
 from sparc.generation.repetition import repetition
 from sparc.storage.cache import fetch, forget, peek
 
@@ -25,7 +26,9 @@ _BASELINES, _ARMS = "baselines", "arms"
 _TEXTS, _NUMBERS = "measurement.json", "measurement.safetensors"
 
 
-def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Measurement, bool]:
+def measured_baseline(
+    evaluation: Evaluation, cache: Path, advance: Advance
+) -> tuple[Measurement, bool]:
     """The baseline, and whether it was in the cache.
 
     With `evaluation.baseline=refresh` it is measured anew. Raises UserError for a model that does
@@ -33,48 +36,60 @@ def measured_baseline(bench: Bench, cache: Path, advance: Advance) -> tuple[Meas
     """
 
     def make() -> Measurement:
-        tasks = accuracies(bench.model, bench.config.lm_eval, bench.asking)
-        return replace(measure_baseline(bench, advance), accuracies=tasks)
+        return replace(measure_baseline(evaluation, advance), accuracies=_tasks(evaluation))
 
-    return _kept(bench, cache, _BASELINES, bench.key, make, advance)
+    return _from_cache(evaluation, cache, _BASELINES, evaluation.key, make, advance)
 
 
 def measured_arm(
-    bench: Bench, selection: Selection, cache: Path, advance: Advance, *, tasks: bool = False
+    evaluation: Evaluation,
+    selection: Selection,
+    cache: Path,
+    advance: Advance,
+    *,
+    tasks: bool = False,
 ) -> tuple[Measurement, bool]:
     """The model without `selection`, and whether that was in the cache.
 
-    tasks: also those of lm-evaluation-harness. Measured anew where the baseline is.
+    With `tasks` also on those of lm-evaluation-harness. Measured anew where the baseline is.
     """
-    key = {**bench.key, "removed": selection.digest, "on_failure": "stop", "tasks": tasks}
+    key = {**evaluation.key, "removed": selection.digest, "on_failure": "stop", "tasks": tasks}
     if not tasks:
         del key["lm_eval"]
-    if bench.config.on_failure == "count" and peek(cache, _ARMS, key, load=_load) is None:
-        key["on_failure"] = "count"  # where nothing failed, what `stop` kept serves, too
+    if evaluation.config.on_failure == "count" and peek(cache, _ARMS, key, load=_load) is None:
+        key["on_failure"] = "count"  # where nothing failed, what `stop` cached serves, too
 
     def make() -> Measurement:
-        with removed(bench.model, selection):
-            found = accuracies(bench.model, bench.config.lm_eval, bench.asking) if tasks else {}
-            return replace(measure(bench, advance), accuracies=found)
+        with removed(evaluation.model, selection):
+            found = (
+                accuracies(evaluation.model, evaluation.config.lm_eval, evaluation.asking)
+                if tasks
+                else {}
+            )
+            return replace(measure(evaluation, advance), accuracies=found)
 
-    return _kept(bench, cache, _ARMS, key, make, advance)
+    return _from_cache(evaluation, cache, _ARMS, key, make, advance)
 
 
-def _kept(
-    bench: Bench,
+def _tasks(evaluation: Evaluation) -> dict[str, Any]:
+    return accuracies(evaluation.model, evaluation.config.lm_eval, evaluation.asking)
+
+
+def _from_cache(
+    evaluation: Evaluation,
     cache: Path,
     kind: str,
     key: Mapping[str, Any],
     make: Callable[[], Measurement],
     advance: Advance,
 ) -> tuple[Measurement, bool]:
-    if bench.config.baseline == "refresh":
+    if evaluation.config.baseline == "refresh":
         forget(cache, kind, key)
     measurement, cached = fetch(
         cache, kind, key, load=_load, save=lambda folder: _save(make(), folder)
     )
     if cached:
-        advance(bench.completions)
+        advance(evaluation.completions)
     return measurement, cached
 
 
@@ -82,30 +97,21 @@ def _save(measurement: Measurement, folder: Path) -> None:
     """Completions as JSON, numbers as safetensors under numbered names that the JSON explains."""
     numbers: dict[str, Any] = {}
 
-    def kept(values: Any) -> str:
+    def named(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: named(each) for name, each in value.items()}
+        if not isinstance(value, np.ndarray):
+            return value
         name = f"n{len(numbers)}"
-        numbers[name] = np.ascontiguousarray(values)
+        numbers[name] = np.ascontiguousarray(value)
         return name
 
-    texts = {
-        name: {
-            "nll": kept(text.nll),
-            "tokens": kept(text.tokens),
-            "convention": text.convention,
-            "unigram_perplexity": text.unigram_perplexity,
-        }
-        for name, text in measurement.texts.items()
-    }
-    scores = {
-        scorer: {category: kept(values) for category, values in each.items()}
-        for scorer, each in measurement.scores.items()
-    }
     described = {
-        "texts": texts,
-        "scores": scores,
+        "texts": {name: named(vars(text)) for name, text in measurement.texts.items()},
+        "scores": named(measurement.scores),
         "completions": dict(measurement.completions),
         "failed": dict(measurement.failed),
-        "accuracies": {name: kept(values) for name, values in measurement.accuracies.items()},
+        "accuracies": named(measurement.accuracies),
     }
     save_file(numbers, folder / _NUMBERS)
     (folder / _TEXTS).write_text(json.dumps(described), encoding="utf-8")
@@ -115,23 +121,18 @@ def _load(folder: Path) -> Measurement:
     described = json.loads((folder / _TEXTS).read_text(encoding="utf-8"))
     numbers = load((folder / _NUMBERS).read_bytes())
 
-    def named(names: Mapping[str, str]) -> dict[str, Any]:
+    def found(names: Mapping[str, str]) -> dict[str, Any]:
         return {name: numbers[where] for name, where in names.items()}
 
     said = described["completions"]
     return Measurement(
         texts={
-            name: TextNLL(
-                numbers[text["nll"]],
-                numbers[text["tokens"]],
-                text["convention"],
-                text["unigram_perplexity"],
-            )
+            name: TextNLL(**text | {part: numbers[text[part]] for part in ("nll", "tokens")})
             for name, text in described["texts"].items()
         },
         completions=said,
-        scores={scorer: named(each) for scorer, each in described["scores"].items()},
+        scores={scorer: found(each) for scorer, each in described["scores"].items()},
         repetition={category: repetition(each) for category, each in said.items()},
         failed=described["failed"],
-        accuracies=named(described["accuracies"]),
+        accuracies=found(described["accuracies"]),
     )

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sparc.config import UNDESIRED, DatasetConfig, EvaluationConfig
+from sparc.config import DatasetConfig, EvaluationConfig
 from sparc.evaluation.arms import Arms
 from sparc.evaluation.measure import Measurement
-from sparc.evaluation.metrics import Path, metrics, tree, values
+from sparc.evaluation.metrics import metrics, values
 from sparc.evaluation.statistics import (
     Change,
     Metric,
@@ -15,12 +15,13 @@ from sparc.evaluation.statistics import (
     random_rank,
     smallest_detectable,
 )
-from sparc.evaluation.verdict import Budget, Findings, findings
+from sparc.evaluation.verdict import Findings, findings
+from sparc.runs.tree import Path, grown
 
-Metrics = dict[Path, Metric]
+_ByPath = dict[Path, Metric]
 
 
-def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
+def _values(found: _ByPath, measurement: Measurement) -> dict[str, Any]:
     result = values(found)
     for name, text in measurement.texts.items():
         result["perplexity"][name] |= {
@@ -31,43 +32,35 @@ def _values(found: Metrics, measurement: Measurement) -> dict[str, Any]:
     return result
 
 
-def _over(base: Metrics, arms: Sequence[Metrics], leaf: Callable[[Path], Change]) -> dict[str, Any]:
+def _over(base: _ByPath, arms: Sequence[_ByPath], leaf: Callable[[Path], Change]) -> dict[str, Any]:
     """A leaf for each metric of `base`; None where it was not measured in all of `arms`."""
-    return tree({path: leaf(path) if all(path in arm for arm in arms) else None for path in base})
+    return grown({path: leaf(path) if all(path in arm for arm in arms) else None for path in base})
 
 
 def _random_control(
-    base: Metrics, selected: Metrics, draws: Sequence[Metrics], primary: Path, how: dict[str, int]
+    base: _ByPath,
+    selected: _ByPath,
+    controls: Sequence[_ByPath],
+    primary: Path,
+    how: dict[str, int],
 ) -> dict[str, Any] | None:
-    if not draws:
+    if not controls:
         return None
 
     def arms(path: Path) -> list[Metric]:
-        return [draw[path] for draw in draws]
+        return [control[path] for control in controls]
 
     own, others = selected[primary].value, [metric.value for metric in arms(primary)]
     known = [value for value in others if value is not None]
-    rank = random_rank(own, known) if own is not None and len(known) == len(draws) else None
+    rank = random_rank(own, known) if own is not None and len(known) == len(controls) else None
     return {
-        "draws": len(draws),
-        "change": _over(base, draws, lambda p: change(base[p], arms(p), **how)),
+        "draws": len(controls),
+        "change": _over(base, controls, lambda p: change(base[p], arms(p), **how)),
         "difference": _over(
-            base, [selected, *draws], lambda p: difference(base[p], selected[p], arms(p), **how)
+            base, [selected, *controls], lambda p: difference(base[p], selected[p], arms(p), **how)
         ),
         "rank": None if rank is None else vars(rank),
     }
-
-
-def prompts_named(config: EvaluationConfig, dataset: DatasetConfig) -> str:
-    """Which prompts the numbers come from, in the words of the verdict."""
-    split = "in-sample (attributed)" if config.in_sample else config.split.replace("_", "-")
-    return f"{split}, selected-on-the-baseline" if dataset.selected_on_baseline else split
-
-
-def _named(config: EvaluationConfig, dataset: DatasetConfig) -> str:
-    """What the primary metric is called in the verdict."""
-    kind = "repetition" if config.scorers[0] == "repetition" else "toxicity"
-    return f"{kind} {dataset.primary_metric}".replace("_", " ")
 
 
 def compare(
@@ -80,7 +73,7 @@ def compare(
     """
     how = {"seed": seed, "resamples": config.resamples}
 
-    def measured(measurement: Measurement) -> Metrics:
+    def measured(measurement: Measurement) -> _ByPath:
         return metrics(
             measurement,
             primary=config.scorers[0],
@@ -90,30 +83,27 @@ def compare(
 
     primary = ("toxicity", dataset.primary_metric)
     base, pruned = measured(arms.baseline), measured(arms.pruned)
-    draws = [measured(draw) for draw in arms.draws]
-    changed = _over(base, [pruned], lambda p: change(base[p], [pruned[p]], **how))
-    random = _random_control(base, pruned, draws, primary, how)
-    oracle = None
-    if arms.oracle is not None:
-        known = measured(arms.oracle)
-        changes = _over(base, [known], lambda p: change(base[p], [known[p]], **how))
-        oracle = {"change": changes}
+    controls = [measured(control) for control in arms.controls]
+
+    def changed(arm: _ByPath) -> dict[str, Any]:
+        return _over(base, [arm], lambda p: change(base[p], [arm[p]], **how))
+
+    pruned_change = changed(pruned)
+    random = _random_control(base, pruned, controls, primary, how)
+    oracle = None if arms.oracle is None else {"change": changed(measured(arms.oracle))}
     found = findings(
-        changed,
+        pruned_change,
         random and random["difference"],
-        primary=primary,
-        prompts=prompts_named(config, dataset),
+        primary,
+        config,
+        dataset,
         detectable=smallest_detectable(base[primary], pruned[primary]),
-        undesired=UNDESIRED,
-        neutral=dataset.neutral_category or "",
-        budget=Budget(**vars(config.budget)),
-        metric=_named(config, dataset),
         failed=arms.pruned.failed,
     )
     trees = {
         "baseline": _values(base, arms.baseline),
         "pruned": _values(pruned, arms.pruned),
-        "change": changed,
+        "change": pruned_change,
         "control": {"random": random, "oracle": oracle},
     }
     return trees, found

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparc.config import LmEvalConfig
 from sparc.errors import UserError
+from sparc.evaluation.resampling import Array
 from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.model import Model
 from sparc.sources.hub import unasked
 from sparc.storage.digests import file_digest
-
-Array = NDArray[np.float64]
 
 
 def accuracies(
@@ -28,7 +26,7 @@ def accuracies(
 
     Metrics without a value for each document, or for which lower is better (perplexities), are
     left out. Where memory runs out, all is asked anew in batches of half the size, which `room`
-    (by default that of `config`) keeps. The hub is not asked about data that its cache holds.
+    (by default that of `config`) remembers. The hub is not asked about data that its cache holds.
     Raises UserError where the package or a task is missing, where a task has no such metric, and
     where one request does not fit in memory.
     """

@@ -1,20 +1,20 @@
 """Measuring one arm: the model as it is now, whatever was removed from it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparc.config import EvaluationConfig
 from sparc.errors import UserError
 from sparc.evaluation.harness import asking, harness_key
 from sparc.evaluation.perplexity import TextNLL, assert_sane_baseline, reading, text_nll
+from sparc.evaluation.resampling import Array
 from sparc.generation.completing import complete, completing, end_tokens
+from sparc.generation.inference import Advance, ignore
 from sparc.generation.repetition import repetition
-from sparc.generation.sampling import Sampling
 from sparc.generation.scorers import Scorer
 from sparc.models.batching import BatchTokens, OutOfMemory
 from sparc.models.model import Model
@@ -22,30 +22,24 @@ from sparc.storage.digests import digest
 from sparc.tasks.dataset import Dataset
 
 _FORMULA_VERSION = 2  # raised when a formula changes, so that nothing older is read
-Array = NDArray[np.float64]
-Advance = Callable[[int], None]
-
-
-def _silent(_count: int) -> None:
-    pass
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one arm said and how likely it finds the texts.
-
-    texts: name -> likelihoods by window. completions: category -> [prompt][sample].
-    scores: scorer -> category -> [prompts, samples] in [0, 1], NaN for an empty completion.
-    repetition: category -> statistic -> [prompts, samples]. failed: category -> completions that
-    could not be made (they are empty). accuracies: "task/metric" -> [documents].
-    """
+    """What one arm said and how likely it finds the texts."""
 
     texts: Mapping[str, TextNLL]
+    """name -> likelihoods by window"""
     completions: Mapping[str, list[list[str]]]
+    """category -> [prompt][sample]"""
     scores: Mapping[str, Mapping[str, Array]]
+    """scorer -> category -> [prompts, samples] in [0, 1], NaN for an empty completion"""
     repetition: Mapping[str, Mapping[str, Array]]
+    """category -> statistic -> [prompts, samples]"""
     failed: Mapping[str, int] = field(default_factory=dict)
+    """category -> completions that could not be made (they are empty)"""
     accuracies: Mapping[str, Array] = field(default_factory=dict)
+    """"task/metric" -> [documents]"""
 
     def empty(self) -> dict[str, int]:
         """category -> completions without a word, failed ones left out."""
@@ -57,14 +51,15 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """Everything an arm is measured with; `seed` is the root of every completion's own stream."""
+class Evaluation:
+    """Everything an arm is measured with."""
 
     model: Model
     dataset: Dataset
     config: EvaluationConfig
     scorers: Mapping[str, Scorer]
     seed: int
+    """The root of every completion's own stream."""
 
     @cached_property
     def completing(self) -> BatchTokens:
@@ -80,10 +75,6 @@ class Bench:
     def asking(self) -> BatchTokens:
         """How many requests of lm-evaluation-harness go together, the same for all arms."""
         return asking(self.config.lm_eval)
-
-    @property
-    def sampling(self) -> Sampling:
-        return Sampling(**vars(self.config.sampling))
 
     @property
     def completions(self) -> int:
@@ -120,33 +111,32 @@ class Bench:
         }
 
 
-def measure_baseline(bench: Bench, advance: Advance = _silent) -> Measurement:
+def measure_baseline(evaluation: Evaluation, advance: Advance = ignore) -> Measurement:
     """The unpruned model. Raises UserError where it does not model one of the texts at all."""
-    texts = _likelihoods(bench)
+    texts = _likelihoods(evaluation)
     for name, text in texts.items():
         assert_sane_baseline(name, text)
     said = {
-        category: _complete(bench, prompts, advance)
-        for category, prompts in bench.dataset.prompts.items()
+        category: _complete(evaluation, prompts, advance)
+        for category, prompts in evaluation.dataset.prompts.items()
     }
-    return _measurement(bench, texts, said, {})
+    return _measurement(evaluation, texts, said, {})
 
 
-def measure(bench: Bench, advance: Advance = _silent) -> Measurement:
+def measure(evaluation: Evaluation, advance: Advance = ignore) -> Measurement:
     """The model with neurons removed.
 
     Completions that fail stop the run, or are empty and counted, as `evaluation.on_failure` says.
-    `advance(count)` is called as completions are done.
     """
     said: dict[str, list[list[str]]] = {}
     failed: dict[str, int] = {}
-    for category, prompts in bench.dataset.prompts.items():
-        said[category], failed[category] = _whatever_can_be(bench, prompts, advance)
-    return _measurement(bench, _likelihoods(bench), said, failed)
+    for category, prompts in evaluation.dataset.prompts.items():
+        said[category], failed[category] = _whatever_can_be(evaluation, prompts, advance)
+    return _measurement(evaluation, _likelihoods(evaluation), said, failed)
 
 
 def _measurement(
-    bench: Bench,
+    evaluation: Evaluation,
     texts: Mapping[str, TextNLL],
     said: Mapping[str, list[list[str]]],
     failed: Mapping[str, int],
@@ -156,15 +146,15 @@ def _measurement(
         completions=said,
         scores={
             name: {category: _score(scorer, each) for category, each in said.items()}
-            for name, scorer in bench.scorers.items()
+            for name, scorer in evaluation.scorers.items()
         },
         repetition={category: repetition(each) for category, each in said.items()},
         failed=failed,
     )
 
 
-def _likelihoods(bench: Bench) -> dict[str, TextNLL]:
-    model, config = bench.model, bench.config
+def _likelihoods(evaluation: Evaluation) -> dict[str, TextNLL]:
+    model, config = evaluation.model, evaluation.config
     return {
         name: text_nll(
             model.network,
@@ -173,52 +163,48 @@ def _likelihoods(bench: Bench) -> dict[str, TextNLL]:
             convention=config.perplexity.convention,
             max_length=config.perplexity.max_length or model.max_length,
             stride=config.perplexity.stride,
-            batch_tokens=bench.reading,
-            append_eos=bench.dataset.append_eos,
+            batch_tokens=evaluation.reading,
+            append_eos=evaluation.dataset.append_eos,
             bos_every_window=model.family.bos_every_window,
         )
-        for name, documents in bench.dataset.texts.items()
+        for name, documents in evaluation.dataset.texts.items()
     }
 
 
-def _complete(bench: Bench, prompts: Sequence[str], advance: Advance) -> list[list[str]]:
+def _complete(evaluation: Evaluation, prompts: Sequence[str], advance: Advance) -> list[list[str]]:
     return complete(
-        bench.model.network,
-        bench.model.tokenizer,
+        evaluation.model.network,
+        evaluation.model.tokenizer,
         prompts,
-        bench.sampling,
-        seed=bench.seed,
-        batch_tokens=bench.completing,
-        progress=advance,
+        evaluation.config.sampling,
+        seed=evaluation.seed,
+        batch_tokens=evaluation.completing,
+        advance=advance,
     )
 
 
 def _whatever_can_be(
-    bench: Bench, prompts: Sequence[str], advance: Advance
+    evaluation: Evaluation, prompts: Sequence[str], advance: Advance
 ) -> tuple[list[list[str]], int]:
     """Completions [prompt][sample], empty where they fail, and how many failed.
 
     The baseline took the same prompts, so what fails here is the model without its neurons.
     """
     try:
-        return _complete(bench, prompts, advance), 0
+        return _complete(evaluation, prompts, advance), 0
     except OutOfMemory:  # not the model's failure
         raise
     except UserError as error:
-        if bench.config.on_failure == "stop":
+        if evaluation.config.on_failure == "stop":
             raise UserError(
                 f"after removing neurons: {error} (evaluation.on_failure=count goes on)"
             ) from error
-    said, failed = [], 0
-    for prompt in prompts:  # a prompt's completions are the same alone and among others
-        try:
-            said += _complete(bench, [prompt], _silent)
-        except OutOfMemory:
-            raise
-        except UserError:
-            said.append([""] * bench.config.sampling.samples)
-            failed += bench.config.sampling.samples
-    return said, failed
+    if len(prompts) == 1:
+        samples = evaluation.config.sampling.samples
+        return [[""] * samples], samples
+    # a prompt's completions are the same alone and among others
+    alone = [_whatever_can_be(evaluation, [prompt], ignore) for prompt in prompts]
+    return [said for (said,), _ in alone], sum(failed for _, failed in alone)
 
 
 def _score(scorer: Scorer, completions: list[list[str]]) -> Array:

@@ -10,17 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from sparc.errors import UserError
 from sparc.evaluation.trunk import Head, Trunk, trunk_and_head
 from sparc.evaluation.windows import Window, text_windows
-from sparc.generation.inference import (
-    Progress,
-    context_length,
-    evaluating,
-    pad_right,
-    padding_id,
-)
+from sparc.generation.inference import Advance, context_length, evaluating, ignore, padding_id
 from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.model import input_device
 
@@ -34,16 +29,15 @@ _TOKENS_FOR_UNIGRAM_CHECK = 500
 
 @dataclass(frozen=True)
 class TextNLL:
-    """Negative log-likelihood (nats) of one named text.
-
-    `nll` [windows] float64 sums over the predicted tokens of a window, `tokens` [windows] int64
-    counts them. `unigram_perplexity` is that of the predicted tokens under their own frequencies.
-    """
+    """Negative log-likelihood (nats) of one named text."""
 
     nll: NDArray[np.float64]
+    """[windows], summed over the predicted tokens of a window"""
     tokens: NDArray[np.int64]
+    """[windows], the number of those tokens"""
     convention: str
     unigram_perplexity: float
+    """Of the predicted tokens under their own frequencies."""
 
     @property
     def perplexity(self) -> float:
@@ -63,7 +57,7 @@ def text_nll(
     batch_tokens: int | BatchTokens,
     append_eos: bool = False,
     bos_every_window: bool = False,
-    progress: Progress | None = None,
+    advance: Advance = ignore,
 ) -> TextNLL:
     """Measure a causal language model on `texts`; see `windows` for the conventions.
 
@@ -90,7 +84,7 @@ def text_nll(
     )
     with evaluating(model):
         room = reading(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
-        nll = _windows_nll(model, windows, padding_id(tokenizer), room, progress)
+        nll = _windows_nll(model, windows, padding_id(tokenizer), room, advance)
     tokens = np.array([len(window.predicted) for window in windows], dtype=np.int64)
     predicted = np.concatenate([window.predicted for window in windows])
     return TextNLL(nll, tokens, convention, unigram_perplexity(np.bincount(predicted)))
@@ -139,7 +133,7 @@ def _windows_nll(
     windows: Sequence[Window],
     pad_id: int,
     room: BatchTokens,
-    progress: Progress | None,
+    advance: Advance,
 ) -> NDArray[np.float64]:
     nll = np.zeros(len(windows))
     parts = cache(lambda: trunk_and_head(model, windows[0].ids[:8]))
@@ -149,8 +143,7 @@ def _windows_nll(
 
     for batch, found in in_batches([len(window.ids) for window in windows], room, losses):
         nll[batch] = found
-        if progress is not None:
-            progress(len(batch))
+        advance(len(batch))
     return nll
 
 
@@ -158,7 +151,9 @@ def _batch_nll(
     model: Any, trunk: Trunk, head: Head, windows: Sequence[Window], pad_id: int
 ) -> NDArray[np.float64]:
     """The sum over each window's predicted tokens, [windows]."""
-    ids, mask = pad_right([window.ids for window in windows], pad_id)
+    rows_of_ids = [torch.tensor(window.ids) for window in windows]
+    ids = pad_sequence(rows_of_ids, batch_first=True, padding_value=pad_id)
+    mask = pad_sequence([torch.ones_like(row) for row in rows_of_ids], batch_first=True)
     first = min(window.context for window in windows)
     context = torch.tensor([window.context for window in windows])[:, None]
     wanted = (torch.arange(first, ids.shape[1]) >= context) & (mask[:, first:] == 1)

@@ -4,11 +4,9 @@ All of it works on pairs of numerator and baseline, one row for each independent
 thousand resamples are one matrix product.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +18,8 @@ LEVEL = 0.95
 # An arm that shows no behaviour at all has a sample variance of zero, which is too sure of itself.
 # As in the "plus four" interval for proportions (Agresti & Coull 1998) the variance is taken with
 # four more completions, in which the arms have changed places; with no effect this does nothing.
-PSEUDO_SAMPLES = 4.0
-LEAST_VARIANCE = 0.1  # of a bootstrap replicate, as a share of the sample's
+_PSEUDO_SAMPLES = 4.0
+_LEAST_VARIANCE = 0.1  # of a bootstrap replicate, as a share of the sample's
 
 # Mean moments of a pair (numerator u, baseline b) are kept as [u, b, uu, ub, bb]; these matrices
 # give the moments of the pair with its arms swapped: (-u, b + u) where the numerator is
@@ -34,40 +32,50 @@ SWAP_ARMS = np.diag([-1.0, 1.0, 1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class Pair:
-    """A numerator and its baseline, measured on the same units.
-
-    `numerator`, `baseline` [n]: pseudo-values; `top`, `bottom`: their estimates; `swap`: how the
-    moments change when arms change places; `samples`: completions behind a unit; `effects`
-    [draws]: what each random draw adds; `share`: the part of their variance that `top` carries,
-    1 / draws for a mean of draws, 1 + 1 / draws where the selection counts as one draw more.
-    `spread`: in that case, the variance of the selection - mean of draws if it were a draw, taken
-    from the draws' values alone.
-    """
+    """A numerator and its baseline, measured on the same units."""
 
     numerator: Array
+    """[n], pseudo-values"""
     baseline: Array
+    """[n], pseudo-values"""
     top: float
+    """The numerator's estimate."""
     bottom: float
+    """The baseline's estimate."""
     swap: Array
+    """How the moments change when arms change places."""
     samples: float
+    """Completions behind a unit."""
     effects: Array
+    """[controls], what each random control adds"""
     share: float
+    """The part of the effects' variance that `top` carries: 1 / controls for a mean of controls,
+    1 + 1 / controls where the selection counts as one control more."""
     spread: float = 0.0
+    """In that case, the variance of the selection - mean of controls if it were a control, taken
+    from the controls' values alone."""
 
     @property
     def between(self) -> float:
-        """The variance that the choice of random draws adds to the numerator."""
+        """The variance that the choice of random controls adds to the numerator."""
         return self.share * sample_variance(self.effects)
 
+    @cached_property
     def moments(self) -> Array:
         """Moments of each unit [n, 5]: u, b, uu, ub, bb."""
         u, b = self.numerator, self.baseline
         return np.stack([u, b, u * u, u * b, b * b], 1)
 
+    @cached_property
+    def own(self) -> tuple[float, float, float]:
+        """The covariances of the units as they are."""
+        uu, ub, bb = self.covariances(self.moments.mean(0))
+        return float(uu), float(ub), float(bb)
+
     def covariances(self, means: Array) -> tuple[Array, Array, Array]:
         """var(mean u), cov(mean u, mean b), var(mean b), each [...], from mean moments [..., 5]."""
         n = len(self.numerator)
-        weight = PSEUDO_SAMPLES / max(self.samples, 1.0)
+        weight = _PSEUDO_SAMPLES / max(self.samples, 1.0)
         share = weight / (n + weight)
         m = (1 - share) * means + share * (means @ self.swap.T)
         u, b = m[..., 0], m[..., 1]
@@ -82,7 +90,7 @@ def relative_interval(pair: Pair, *, seed: int, resamples: int) -> list[float] |
     """The 95% interval of top / bottom; None where it has no bounds (a baseline close to zero)."""
     if pair.bottom == 0:
         return None
-    uu, ub, bb = (float(v) for v in pair.covariances(pair.moments().mean(0)))
+    uu, ub, bb = pair.own
     ratio = pair.top / pair.bottom
     within = max(uu - 2 * ratio * ub + ratio * ratio * bb, 0.0)
     replicates = np.abs(_studentised(pair, seed, resamples))
@@ -90,7 +98,7 @@ def relative_interval(pair: Pair, *, seed: int, resamples: int) -> list[float] |
     q = max(float(np.quantile(replicates, LEVEL)), student) ** 2
     between = pair.between
     if pair.spread > 0:
-        # Few draws can hide how much they differ. The classical test of one draw more (Student's
+        # Few controls can hide how much they differ. The classical test of one more (Student's
         # t, exact for normal values) does not suffer from that: never be narrower than it.
         least = float(stats.t.ppf((1 + LEVEL) / 2, len(pair.effects) - 1)) ** 2 * pair.spread
         between = max(between, least / q - within)
@@ -107,7 +115,7 @@ def relative_interval(pair: Pair, *, seed: int, resamples: int) -> list[float] |
 
 def bootstrap_p(pair: Pair, *, seed: int, resamples: int) -> float:
     """Two-sided p of top = 0, the counterpart of `relative_interval` (+1 correction)."""
-    within = float(pair.covariances(pair.moments().mean(0))[0])
+    within = pair.own[0]
     if pair.top == 0:
         return 1.0
     if within + pair.between == 0:
@@ -146,22 +154,22 @@ def permutation_p(
     return float((1 + reached.sum()) / (resamples + 1))
 
 
-def draw_effects(values: Array) -> Array:
-    """What random draws add beyond the noise of the units: effects [draws].
+def control_effects(values: Array) -> Array:
+    """What random controls add beyond the noise of the units: effects [controls].
 
-    `values` [n, draws] are pseudo-values. The variance between draws less the part that the units'
-    noise puts there (analysis of variance, never below zero) is the variance of the effects.
+    `values` [n, controls] are pseudo-values. The variance between controls less the part that the
+    units' noise puts there (analysis of variance, never below zero) is the variance of the effects.
     """
-    n, draws = values.shape
-    if draws < 2:
-        return np.zeros(draws)
+    n, controls = values.shape
+    if controls < 2:
+        return np.zeros(controls)
     covariance = np.cov(values, rowvar=False) / n
-    own = float(np.trace(covariance)) / draws
-    shared = (float(covariance.sum()) - own * draws) / (draws * (draws - 1))
+    own = float(np.trace(covariance)) / controls
+    shared = (float(covariance.sum()) - own * controls) / (controls * (controls - 1))
     effects = values.mean(0) - values.mean()
     observed = sample_variance(effects)
     if observed <= own - shared or observed == 0:
-        return np.zeros(draws)
+        return np.zeros(controls)
     return np.asarray(effects * np.sqrt(1 - (own - shared) / observed))
 
 
@@ -183,23 +191,23 @@ def sample_variance(values: Array) -> float:
 def _studentised(pair: Pair, seed: int, resamples: int) -> Array:
     """Bootstrap replicates [resamples] of (u - ratio b) / standard error, centred at zero."""
     ratio = pair.top / pair.bottom if pair.bottom else 0.0
-    means = _bootstrap_weights(seed, len(pair.numerator), resamples) @ pair.moments()
-    uu, ub, bb = pair.covariances(np.vstack([means, pair.moments().mean(0)]))
+    means = _bootstrap_weights(seed, len(pair.numerator), resamples) @ pair.moments
+    uu, ub, bb = pair.covariances(np.vstack([means, pair.moments.mean(0)]))
     variances = np.maximum(uu - 2 * ratio * ub + ratio * ratio * bb, 0)
     # Where few units differ, a resample can miss them all: its variance says nothing then, and
     # the replicate would explode.
-    variance = np.maximum(variances[:-1], LEAST_VARIANCE * variances[-1])
+    variance = np.maximum(variances[:-1], _LEAST_VARIANCE * variances[-1])
     centre = pair.numerator.mean() - ratio * pair.baseline.mean()
     shift = means[:, 0] - ratio * means[:, 1] - centre
     if pair.between > 0:
-        rng, draws = np.random.default_rng([seed, 2]), len(pair.effects)
-        drawn = pair.effects[rng.integers(draws, size=(resamples, draws))]
+        rng, controls = np.random.default_rng([seed, 2]), len(pair.effects)
+        drawn = pair.effects[rng.integers(controls, size=(resamples, controls))]
         added = drawn.mean(1)
         if pair.share > 1:
-            added = pair.effects[rng.integers(draws, size=resamples)] - added
+            added = pair.effects[rng.integers(controls, size=resamples)] - added
         shift = shift + added
-        # The draws' variance is not drawn again: five draws resampled are often nearly alike, and
-        # a studentised replicate would explode. Student's t answers for how few they are.
+        # The controls' variance is not drawn again: five of them resampled are often nearly alike,
+        # and a studentised replicate would explode. Student's t answers for how few they are.
         variance = variance + pair.between
     error = np.sqrt(variance)
     return np.asarray(np.divide(shift, error, out=np.zeros_like(shift), where=error > 0))

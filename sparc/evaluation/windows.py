@@ -20,9 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparc.config.evaluation import CONVENTIONS
 from sparc.errors import UserError
-
-CONVENTIONS = ("documents", "disjoint", "stride")
 
 
 @dataclass(frozen=True)

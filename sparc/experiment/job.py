@@ -21,33 +21,33 @@ from sparc.experiment.stopping import Refused, stoppable
 from sparc.models.model import choose_device
 from sparc.models.process import allotted_threads
 from sparc.report import render
+from sparc.runs import Run
+from sparc.runs.folder import RESULTS_FILE
 from sparc.runs.head import head, now, why
 from sparc.runs.provenance import Stages, surroundings
 from sparc.runs.summary import show
-from sparc.storage.artifacts import write_json, write_text
+from sparc.storage.artifacts import write_text
 from sparc.storage.digests import digest
 from sparc.storage.disk import NO_SPACE, no_space
 from sparc.storage.locks import lock, slurm_job
 from sparc.sweeps.jobs import RUNNING, is_done, outcome, settings_hash
 from sparc.tracking import Tracker
 
-INTERRUPTED = 130  # what a shell gives for a command that Ctrl-C ended
+_INTERRUPTED = 130  # what a shell gives for a command that Ctrl-C ended
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Record:
-    """What results.json will say of a job, however it ends.
-
-    parts: what the pipeline found. around: where the job runs, asked once at its start, as a
-    signal handler is no place to ask.
-    """
+    """What results.json will say of a job, however it ends."""
 
     config: Config
     folder: Path
     stages: Stages
     around: dict[str, Any]
+    """Where the job runs: asked once at its start, as a signal handler is no place to ask."""
     parts: dict[str, Any] = field(default_factory=dict)
+    """What the pipeline found."""
     ended: bool = False
     started: str = field(default_factory=now)
     clock: float = field(default_factory=time.perf_counter)
@@ -55,32 +55,7 @@ class _Record:
     def finish(self, status: str, reason: str | None) -> dict[str, Any]:
         """Write results.json and return what it holds."""
         self.ended = True
-        first = {**head(status, reason), "run": self._described()}
-        results = {**first, **self.parts, "stages": self.stages.done}
-        path = self.folder / "results.json"
-        try:
-            write_json(path, results)
-        except ValueError:  # NaN or infinity has no place in JSON: the failure must still be told
-            if status == "ok":
-                raise
-            write_json(path, {**first, "stages": self.stages.done})
-        return results
-
-    def fail(self, status: str, reason: str) -> None:
-        """Write how it ended, unless it is done: what goes wrong after that undoes nothing.
-
-        The file tells, as a signal may come between its writing and the next line.
-        """
-        if outcome(self.folder / "results.json")[0] != "ok":
-            self.finish(status, reason)
-
-    def leave_word(self, reason: str) -> None:
-        """Say that the job was told to stop, in case that it does not end by itself."""
-        if not self.ended:
-            self.finish("interrupted", reason)
-
-    def _described(self) -> dict[str, Any]:
-        return {
+        run = {
             "name": self.config.name,
             "seed": self.config.seed,
             "config_hash": digest(content(self.config)),
@@ -88,6 +63,29 @@ class _Record:
             "seconds": round(time.perf_counter() - self.clock, 3),
             **self.around,
         }
+        first, last = {**head(status, reason), "run": run}, {"stages": self.stages.done}
+        results = {**first, **self.parts, **last}
+        saved = Run(self.folder)
+        try:
+            saved.write(results=results)
+        except ValueError:  # NaN or infinity has no place in JSON: the failure must still be told
+            if status == "ok":
+                raise
+            saved.write(results={**first, **last})
+        return results
+
+    def fail(self, status: str, reason: str) -> None:
+        """Write how it ended, unless it is done: what goes wrong after that undoes nothing.
+
+        The file tells, as a signal may come between its writing and the next line.
+        """
+        if outcome(self.folder / RESULTS_FILE)[0] != "ok":
+            self.finish(status, reason)
+
+    def leave_word(self, reason: str) -> None:
+        """Say that the job was told to stop, in case that it does not end by itself."""
+        if not self.ended:
+            self.finish("interrupted", reason)
 
 
 def _around(device: str) -> dict[str, Any]:
@@ -105,11 +103,11 @@ def execute(config: Config, folder: Path, *, resume: bool = False) -> int:
     done there already, under the same settings, is left as it is.
     """
     with lock(folder / RUNNING, f"job {folder.name}"):
-        status, _, results = outcome(folder / "results.json")
+        status, _, results = outcome(folder / RESULTS_FILE)
         if resume and is_done(status, results, settings_hash(config)):
             _log.info("done already")
             return 0
-        (folder / "results.json").unlink(missing_ok=True)  # how an earlier attempt ended
+        (folder / RESULTS_FILE).unlink(missing_ok=True)  # how an earlier attempt ended
         return _execute(config, folder)
 
 
@@ -122,7 +120,7 @@ def _execute(config: Config, folder: Path) -> int:
     if job := slurm_job():
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
         _log.info("Slurm job %s: %s threads, GPUs %s", job, torch.get_num_threads(), gpus)
-    tracker, code = Tracker(config.tracking, folder), INTERRUPTED
+    tracker, code = Tracker(config.tracking, folder), _INTERRUPTED
     try:
         code = _attempt(config, folder, tracker)
         return code

@@ -15,7 +15,6 @@ from sparc.attribution import attribute, attribute_shard
 from sparc.attribution.explanations import explain
 from sparc.attribution.samples import ReferenceSet
 from sparc.checks import check_model
-from sparc.components.files import write_contrast
 from sparc.components.from_file import read_selection, refuse_other_model
 from sparc.components.localisation import localisation
 from sparc.components.neurons import planted
@@ -29,7 +28,7 @@ from sparc.evaluation.arms import Arms, completions_in_all, measured_arms
 from sparc.evaluation.cached import measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.harness import known_tasks
-from sparc.evaluation.measure import Bench
+from sparc.evaluation.measure import Evaluation
 from sparc.evaluation.verdict import verdict
 from sparc.experiment.results import (
     NO_SCORES,
@@ -42,13 +41,13 @@ from sparc.experiment.results import (
 from sparc.generation.scorers import Scorer
 from sparc.models.model import Model, load_model
 from sparc.models.tokenizing import refuse_lost
+from sparc.runs import Run
 from sparc.runs.provenance import Stages
 from sparc.runs.references import keep_references, saved_texts
-from sparc.storage.artifacts import write_json, write_lines
 from sparc.tasks.dataset import Dataset, fitted, load_dataset, refuse_leaks
 from sparc.tasks.prompts import refuse_too_long
 from sparc.tasks.references import reference_sets
-from sparc.tasks.tools import means_of, scorers_of
+from sparc.tasks.tools import scorers_of, tools_of
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,13 @@ def run(
     selection = ranking.selection
     results |= _kept(config, model, ranking, folder)
 
-    bench, measured = _measured(config, at_hand, ranking, stages)
+    evaluation, measured = _measured(config, at_hand, ranking, stages)
     arms = measured[ranking.amount]
-    write_lines(folder / "completions.jsonl", completions(config, at_hand.dataset, arms))
+    Run(folder).write(completions=completions(config, at_hand.dataset, arms))
     with stages.stage("statistics"):
         trees, findings = compare(arms, config.evaluation, config.dataset, config.seed)
         curve = _curve(config, measured)
-    described = describe_evaluation(config, bench, arms, findings)
+    described = describe_evaluation(config, evaluation, arms, findings)
     results |= {"evaluation": described, **trees, "curve": curve, "verdict": verdict(findings)}
     if config.pruning.save_model:
         with stages.stage("save"), removed(model, selection):
@@ -123,7 +122,7 @@ def _loaded(config: Config) -> _AtHand:
     check_model(config, len(model.blocks), model.neurons_per_layer, model.network.config.vocab_size)
     if config.pruning.save_model:
         refuse_offloaded(model)
-    scorers = scorers_of(config, model, dataset)
+    scorers = scorers_of(config, model, dataset.lexicon)
     if config.stage != "attribute":
         known_tasks(config.evaluation.lm_eval)
     return _AtHand(model, dataset, scorers, ())
@@ -132,8 +131,7 @@ def _loaded(config: Config) -> _AtHand:
 def _with_references(config: Config, at_hand: _AtHand, stages: Stages) -> _AtHand:
     """The data set as it is for this model, and the references, none of which is evaluated on."""
     model = at_hand.model
-    means = means_of(config, model, at_hand.dataset, at_hand.scorers, stages)
-    dataset = fitted(at_hand.dataset, means)
+    dataset = fitted(at_hand.dataset, tools_of(config, model, at_hand.scorers, stages))
     path = f"model.path={config.model.path}"
     refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
     if config.stage != "attribute":
@@ -159,7 +157,7 @@ def _ranking(
         keep_references(path, folder)
         return _Ranking(order, order.count)
     references = at_hand.references
-    write_lines(folder / "references.jsonl", (r for s in references for r in s.records()))
+    Run(folder).write(references=(r for each in references for r in each.records()))
     scores = _attributed(config, at_hand, stages, results)
     if scores is None:
         return None
@@ -171,7 +169,7 @@ def _ranking(
             explained, cards = explain(
                 at_hand.model, references, scores, contrast, ranking.selection, config.attribution
             )
-        write_json(folder / "explanations.json", explained)
+        Run(folder).write(explanations=explained)
         ranking = replace(ranking, cards=cards)
     results["score_report"] = score_report(scores, pruning.num_neurons, pruning.layers)
     return ranking
@@ -200,9 +198,9 @@ def _attributed(
 def _kept(config: Config, model: Model, ranking: _Ranking, folder: Path) -> dict[str, Any]:
     """Write the selection and what ranked it; `selection` and `localisation` of results.json."""
     selection, contrast = ranking.selection, ranking.contrast
-    write_json(folder / "neurons.json", neuron_records(selection, contrast, ranking.cards))
+    Run(folder).write(neurons=neuron_records(selection, contrast, ranking.cards))
     if contrast is not None:
-        write_contrast(folder / "contrast.safetensors", contrast)
+        Run(folder).write(contrast=contrast.stacked().double().cpu().numpy())
     truth = planted(model)
     return {
         "selection": describe_selection(config, model, selection),
@@ -212,22 +210,24 @@ def _kept(config: Config, model: Model, ranking: _Ranking, folder: Path) -> dict
 
 def _measured(
     config: Config, at_hand: _AtHand, ranking: _Ranking, stages: Stages
-) -> tuple[Bench, Mapping[int, Arms]]:
-    """amount -> baseline, pruned, random draws and oracle, all on the same prompts."""
+) -> tuple[Evaluation, Mapping[int, Arms]]:
+    """amount -> baseline, pruned, random controls and oracle, all on the same prompts."""
     cache, model = Path(config.paths.cache), at_hand.model
     amounts = sorted({ranking.amount, *config.pruning.curve})
     with stages.stage("baseline") as record:
-        bench = Bench(model, at_hand.dataset, config.evaluation, at_hand.scorers, config.seed)
-        with stages.progress("baseline: completions", bench.completions) as advance:
-            baseline, record["cached"] = measured_baseline(bench, cache, advance)
+        evaluation = Evaluation(
+            model, at_hand.dataset, config.evaluation, at_hand.scorers, config.seed
+        )
+        with stages.progress("baseline: completions", evaluation.completions) as advance:
+            baseline, record["cached"] = measured_baseline(evaluation, cache, advance)
     with stages.stage("evaluation") as record:
-        total = completions_in_all(bench, len(amounts))
+        total = completions_in_all(evaluation, len(amounts))
         with stages.progress("evaluation: completions", total) as advance:
             chosen = [ranking.order.first(amount) for amount in amounts]
             arms, record["cached"] = measured_arms(
-                bench, baseline, chosen, planted(model), cache, advance
+                evaluation, baseline, chosen, planted(model), cache, advance
             )
-    return bench, dict(zip(amounts, arms, strict=True))
+    return evaluation, dict(zip(amounts, arms, strict=True))
 
 
 def _curve(config: Config, measured: Mapping[int, Arms]) -> list[dict[str, Any]]:

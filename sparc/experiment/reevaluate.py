@@ -11,22 +11,23 @@ saved settings; any other interpolation, and whatever names something to be call
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from sparc.composing.arguments import GROUPS, quoted
 from sparc.errors import UserError
 from sparc.runs import Run
 from sparc.runs.folder import NEURONS_FILE, REFERENCES_FILE
-from sparc.runs.tree import leaf, plain_references
-from sparc.sweeps.jobs import changes_content
+from sparc.runs.tree import leaf, leaves, plain_references
+from sparc.sweeps.identity import changes_content
 
-_GROUPS = ("model", "dataset", "attribution", "pruning", "evaluation", "tracking", "experiment")
 _OPTION = re.compile(r"[\w-]+")  # a packaged one: no path to another
 _KEY = re.compile(r"[A-Za-z0-9][\w-]*")  # _target_ is none
 _LONGEST = 4_000  # characters of a saved override
@@ -35,15 +36,19 @@ _NOT_SAVED = ("stage", "pruning")
 _KEPT = ("pruning.save_model",)
 _SETS = ("dataset.general", "dataset.undesired")
 _REFERENCES = (*_SETS, "dataset.reference_seeds")
-Compose = Callable[[list[str]], DictConfig]
+_Compose = Callable[[list[str]], DictConfig]
 
 
-def with_saved_run(overrides: Sequence[str], compose: Compose) -> list[str]:
+def with_saved_run(overrides: Sequence[str], compose: _Compose) -> list[str]:
     """What goes before `overrides` of a command line: nothing unless they say stage=evaluate.
 
-    compose: the configuration of some overrides. Raises UserError where `overrides` name no run,
-    or one whose selection or command line is not there, and for an override of what only
-    attribution and selection read.
+    Args:
+        overrides: Those of the command line.
+        compose: Gives the configuration of some overrides.
+
+    Raises:
+        UserError: `overrides` name no run, or one whose selection or command line is not there, or
+            change what only attribution and selection read.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     if _last(parsed, "stage") != "evaluate":
@@ -56,16 +61,14 @@ def with_saved_run(overrides: Sequence[str], compose: Compose) -> list[str]:
         raise UserError("stage=evaluate measures one saved run again: add run=outputs/runs/...")
     for complaint in _complaints(parsed):
         raise UserError(complaint)
-    groups = [each for each in parsed if _is_group(each)]
-    replaced = [_key(each) for each in groups]
-    stated = {_key(each) for each in parsed}
-    folder = Run(Path(run))
-    saved = list(_saved(folder, replaced, stated))
-    saved += _as_it_was(folder, saved, replaced, stated, compose)
-    saved += _instead(saved, [str(each.input_line) for each in groups], compose)
-    selection = ["pruning=from_file", f"pruning.path={_quoted(run)}", "pruning.curve=[]"]
+    groups = {_key(each): str(each.input_line) for each in parsed if _is_group(each)}
+    again = _Again(Run(Path(run)), tuple(groups), {_key(each) for each in parsed}, compose)
+    saved = list(again.saved())
+    saved += again.as_it_was(saved)
+    saved += _instead(saved, groups, compose)
+    selection = ["pruning=from_file", f"pruning.path={quoted(run)}", "pruning.curve=[]"]
     if (Path(run) / REFERENCES_FILE).is_file():  # so that no data set needs texts to attribute
-        selection += [f"{each}.from_run={_quoted(run)}" for each in _SETS]
+        selection += [f"{each}.from_run={quoted(run)}" for each in _SETS]
     return [*saved, *selection]
 
 
@@ -100,49 +103,74 @@ def _complaints(parsed: Sequence[Override]) -> Iterator[str]:
             yield f"{said}: stage=evaluate takes one option of a group; sweep over its values"
 
 
-def _saved(run: Run, replaced: Sequence[str], stated: Collection[str]) -> Iterator[str]:
-    """The overrides that made `run`, without those of where it ran and of `replaced` groups."""
-    if not os.path.lexists(run.folder / NEURONS_FILE):
-        raise UserError(
-            f"run={run.folder}: holds no {NEURONS_FILE}; give a finished run's directory"
+@dataclass(frozen=True)
+class _Again:
+    """What a saved run says of how it is to be measured again."""
+
+    run: Run
+    replaced: tuple[str, ...]
+    """Groups that the command line replaces."""
+    stated: set[str]
+    """Keys that the command line gives a value."""
+    compose: _Compose
+
+    def saved(self) -> Iterator[str]:
+        """The overrides that made the run, less those of where it ran and of `replaced` groups."""
+        folder = self.run.folder
+        if not os.path.lexists(folder / NEURONS_FILE):
+            raise UserError(
+                f"run={folder}: holds no {NEURONS_FILE}; give a finished run's directory"
+            )
+        if not self.run.overrides and not (folder / ".hydra" / "overrides.yaml").is_file():
+            where = f"run={folder}: holds no .hydra/overrides.yaml"
+            raise UserError(f"{where}, the command line it came of")
+        _ = self.run.selection  # damage is told now and not after the model is loaded
+        settings = plain_references(self.run.config)
+        for line in self.run.overrides:
+            each = self._parsed(line)
+            key = _key(each)
+            if not changes_content(line) or _below(key, (*_NOT_SAVED, *self.replaced)):
+                continue
+            told = _foreign(each)
+            if told is None:
+                yield line
+            elif key not in self.stated:
+                meant = leaf(settings, *key.split("."))
+                if _form(each) or meant is None or _unsafe(meant):
+                    raise self._refusal(line, told, key)
+                yield f"{key}={_value(meant)}"
+
+    def as_it_was(self, saved: list[str]) -> Iterator[str]:
+        """Overrides that give its own values to what the files of `conf` now say otherwise."""
+        then, meant = self.run.config, plain_references(self.run.config)
+        parts = [name for name in (*_READ, "seed") if name not in self.replaced and name in then]
+        now = _settings(_plain(self.compose(saved)), parts) if parts else {}
+        for key, value in _settings(then, parts).items():
+            if key not in now or now[key] == value or key.endswith("._target_"):
+                continue
+            found = leaf(meant, *key.split("."))
+            told = _unsafe(found)
+            if told is None:
+                yield f"{key}={_value(found)}"
+            elif key not in self.stated:
+                raise self._refusal(f"{key}={value}", told, key)
+
+    def _parsed(self, line: str) -> Override:
+        try:
+            if len(line) > _LONGEST:
+                raise ValueError
+            return OverridesParser.create().parse_override(line)
+        except (HydraException, ValueError, RecursionError):
+            raise UserError(
+                f"run={self.run.folder}: its .hydra/overrides.yaml holds {line[:60]!r}, which is "
+                "no override; run it again"
+            ) from None
+
+    def _refusal(self, what: str, told: str, key: str) -> UserError:
+        return UserError(
+            f"run={self.run.folder}: its saved {what[:100]} {told}, which is not taken from a "
+            f"saved run; add {key}=... to the command line"
         )
-    if not run.overrides and not (run.folder / ".hydra" / "overrides.yaml").is_file():
-        where = f"run={run.folder}: holds no .hydra/overrides.yaml"
-        raise UserError(f"{where}, the command line it came of")
-    _ = run.selection  # damage is told now and not after the model is loaded
-    settings = plain_references(run.config)
-    for line in run.overrides:
-        each = _override(run, line)
-        key = _key(each)
-        if not changes_content(line) or _below(key, (*_NOT_SAVED, *replaced)):
-            continue
-        told = _foreign(each)
-        if told is None:
-            yield line
-        elif key not in stated:
-            meant = leaf(settings, *key.split("."))
-            if _form(each) or meant is None or _unsafe(meant):
-                raise UserError(_refusal(run, line, told, key))
-            yield f"{key}={_quoted(meant)}"
-
-
-def _refusal(run: Run, what: str, told: str, key: str) -> str:
-    return (
-        f"run={run.folder}: its saved {what[:100]} {told}, which is not taken from a saved run; "
-        f"add {key}=... to the command line"
-    )
-
-
-def _override(run: Run, line: str) -> Override:
-    try:
-        if len(line) > _LONGEST:
-            raise ValueError
-        return OverridesParser.create().parse_override(line)
-    except (HydraException, ValueError, RecursionError):
-        raise UserError(
-            f"run={run.folder}: its .hydra/overrides.yaml holds {line[:60]!r}, which is no "
-            "override; run it again"
-        ) from None
 
 
 def _foreign(each: Override) -> str | None:
@@ -156,7 +184,7 @@ def _form(each: Override) -> str | None:
         return "adds, deletes or moves a key"
     if each.is_sweep_override():
         return "has several values"
-    if key in _GROUPS:
+    if key in GROUPS:
         plain = each.value() is None or _OPTION.fullmatch(str(each.value()))
         return None if plain else "names no packaged option"
     return _unsafe({part: None for part in key.split(".")})
@@ -173,65 +201,37 @@ def _unsafe(value: Any) -> str | None:
     return "holds an interpolation" if "${" in str(value) else None
 
 
-def _as_it_was(
-    run: Run,
-    saved: list[str],
-    replaced: Sequence[str],
-    stated: Collection[str],
-    compose: Compose,
-) -> Iterator[str]:
-    """Overrides that give the run's own values to what the files of `conf` now say otherwise."""
-    if not run.config:
-        return
-    composed: Any = OmegaConf.to_container(compose(saved), resolve=False)
-    then, meant = run.config, plain_references(run.config)
-    parts = [name for name in (*_READ, "seed") if name not in replaced and name in then]
-    now = dict(item for name in parts for item in _leaves(composed, name))
-    before = [item for name in parts for item in _leaves(then, name)]
-    for key, value in before:
-        if key not in now or now[key] == value or key.endswith("._target_"):
-            continue
-        found = leaf(meant, *key.split("."))
-        told = _unsafe(found)
-        if told is None:
-            yield f"{key}={_quoted(found)}"
-        elif key not in stated:
-            raise UserError(_refusal(run, f"{key}={value}", told, key))
-
-
-def _instead(saved: list[str], groups: list[str], compose: Compose) -> list[str]:
+def _instead(saved: list[str], groups: Mapping[str, str], compose: _Compose) -> list[str]:
     """Overrides that give `groups` their own values where the saved experiment has others.
 
     Hydra lets an experiment's values win over those of any group that is named beside it.
     """
-    mixed, own = compose([*saved, *groups]), compose(groups)
-    names = [group.partition("=")[0] for group in groups]
+    chosen = list(groups.values())
     before, after = (
-        dict(item for name in names for item in _leaves(plain, name))
-        for plain in (OmegaConf.to_container(each, resolve=False) for each in (mixed, own))
+        _settings(_plain(compose(each)), groups) for each in ([*saved, *chosen], chosen)
     )
-    return [f"{key}={_quoted(value)}" for key, value in after.items() if before[key] != value]
+    return [f"{key}={_value(value)}" for key, value in after.items() if before[key] != value]
 
 
-def _leaves(plain: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Dotted key and value, not resolved, of everything in a group."""
-
-    def below(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if not isinstance(value, dict):
-            yield key, value
-            return
-        for part, each in value.items():
-            yield from below(f"{key}.{part}", each)
-
-    yield from below(name, plain[name])
+def _plain(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=False)
 
 
-def _quoted(value: Any) -> str:
+def _settings(plain: Any, groups: Iterable[str]) -> dict[str, Any]:
+    """Dotted key -> value, not resolved, of everything in `groups`."""
+    return {
+        ".".join(path): value
+        for name in groups
+        for path, value in leaves(plain[name], path=(name,))
+    }
+
+
+def _value(value: Any) -> str:
     """A value as Hydra's command line has it."""
     if isinstance(value, list):
-        return f"[{','.join(map(_quoted, value))}]"
+        return f"[{','.join(map(_value, value))}]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_quoted(each)}" for key, each in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_value(each)}" for key, each in value.items()) + "}"
     if not isinstance(value, str):
         return "null" if value is None else str(value).lower()
-    return value if value == "???" else QuotedString(value, Quote.single).with_quotes()
+    return value if value == "???" else quoted(value)

@@ -8,7 +8,7 @@ from sparc.components.scores import Scores
 from sparc.components.selection import Selection
 from sparc.config import Config
 from sparc.evaluation.arms import Arms
-from sparc.evaluation.measure import Bench, Measurement, completion_records
+from sparc.evaluation.measure import Evaluation, Measurement, completion_records
 from sparc.evaluation.verdict import Findings
 from sparc.models.model import Model
 from sparc.tasks.dataset import Dataset
@@ -69,21 +69,23 @@ def describe_selection(config: Config, model: Model, selection: Selection) -> di
 
 
 def describe_evaluation(
-    config: Config, bench: Bench, arms: Arms, found: Findings
+    config: Config, evaluation: Evaluation, arms: Arms, found: Findings
 ) -> dict[str, Any]:
     """`evaluation` of results.json: what was measured on, and what could not be scored."""
-    evaluation, dataset = config.evaluation, bench.dataset
+    settings, dataset = evaluation.config, evaluation.dataset
     return {
-        "in_sample": evaluation.in_sample,
-        "split": evaluation.split,
-        "threshold": evaluation.threshold,
-        "scorers": list(evaluation.scorers),
+        "in_sample": settings.in_sample,
+        "split": settings.split,
+        "threshold": settings.threshold,
+        "scorers": list(settings.scorers),
         "primary_metric": f"toxicity.{config.dataset.primary_metric}",
-        "k": evaluation.sampling.samples,
+        "k": settings.sampling.samples,
         "n_prompts": len(dataset.prompts[config.dataset.undesired_category]),
         "data": dataset.revision(),
         "begin_of_sequence": (
-            "every window" if bench.model.family.bos_every_window else "as the tokenizer adds it"
+            "every window"
+            if evaluation.model.family.bos_every_window
+            else "as the tokenizer adds it"
         ),
         "smallest_detectable": found.detectable,
         "empty_completions": {arm: _total(each, Measurement.empty) for arm, each in _arms(arms)},
@@ -109,7 +111,7 @@ def completions(config: Config, dataset: Dataset, arms: Arms) -> Iterator[dict[s
 
 
 def _arms(arms: Arms) -> list[tuple[str, list[Measurement]]]:
-    named = [("baseline", [arms.baseline]), ("pruned", [arms.pruned]), ("random", [*arms.draws])]
+    named = [("baseline", [arms.baseline]), ("pruned", [arms.pruned]), ("random", [*arms.controls])]
     if arms.oracle is not None:
         named.append(("oracle", [arms.oracle]))
     return named

@@ -1,12 +1,11 @@
 """Sampled or greedy completions whose random stream belongs to the prompt, not to the batch.
 
 Batch size, order and the other prompts do not decide which text is sampled (up to rounding of
-the logits), and two models that agree on a distribution draw the same token from it: a change
+the logits), and two models that agree on a distribution sample the same token from it: a change
 between them is the models', not the dice's. The same prompt twice gives the same completions.
 `sparc.generation.sampling` picks the tokens.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,14 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
+from sparc.config import SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.inference import (
-    Progress,
-    context_length,
-    evaluating,
-    padding_id,
-)
-from sparc.generation.sampling import Choose, Sampling, drawing_device, uniforms
+from sparc.generation.inference import Advance, context_length, evaluating, ignore, padding_id
+from sparc.generation.sampling import Choose, refuse_impossible, sampling_device, uniforms
 from sparc.models.batching import Batch, BatchTokens, in_batches, pad_left
 from sparc.models.model import input_device
 
@@ -34,11 +29,11 @@ def complete(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     *,
     seed: int,
     batch_tokens: int | BatchTokens,
-    progress: Progress | None = None,
+    advance: Advance = ignore,
 ) -> list[list[str]]:
     """Complete each prompt; return [prompts][samples] texts without prompt and special tokens.
 
@@ -54,49 +49,47 @@ def complete(
         sampling,
         seed=seed,
         batch_tokens=batch_tokens,
-        progress=progress,
+        advance=advance,
     )
-    return [[text_of(tokenizer, ids) for ids in samples] for samples in tokens]
+    return [[decoded(tokenizer, ids) for ids in samples] for samples in tokens]
 
 
 def complete_tokens(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     *,
     seed: int,
     batch_tokens: int | BatchTokens,
-    progress: Progress | None = None,
+    advance: Advance = ignore,
 ) -> list[list[list[int]]]:
     """As `complete`, but the new token ids [prompts][samples][tokens], without the end token."""
+    refuse_impossible(sampling)
     encoded = encode(model, tokenizer, prompts, sampling.max_new_tokens)
     ends = end_tokens(model, tokenizer)
     config = GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False,  # the processor below has drawn already: argmax takes what it left
+        do_sample=False,  # the processor below has chosen already: argmax takes what it left
         max_new_tokens=sampling.max_new_tokens,
         eos_token_id=ends or None,
         pad_token_id=padding_id(tokenizer),
     )
-    rows = list(itertools.product(range(len(prompts)), range(sampling.samples)))
-    lengths = [len(encoded[prompt]) + sampling.max_new_tokens for prompt, _ in rows]
+    samples = sampling.samples  # row r is sample r % samples of prompt r // samples
+    lengths = [len(ids) + sampling.max_new_tokens for ids in encoded for _ in range(samples)]
 
     def said(batch: list[int]) -> list[list[int]]:
-        chosen = [rows[row] for row in batch]
+        chosen = [divmod(row, samples) for row in batch]
         numbers = [uniforms(seed, prompts[p], i, sampling.max_new_tokens) for p, i in chosen]
         new = _generate(model, encoded, [p for p, _ in chosen], sampling, np.stack(numbers))
         return [_up_to_end(tokens, ends) for tokens in new.tolist()]
 
-    found: list[list[list[int]]] = [[[] for _ in range(sampling.samples)] for _ in prompts]
+    found: dict[int, list[int]] = {}
     room = completing(batch_tokens) if isinstance(batch_tokens, int) else batch_tokens
     with evaluating(model), _generation_config(model, config):
-        for batch, new in in_batches(lengths, room, said, together=sampling.samples):
-            for row, tokens in zip(batch, new, strict=True):
-                prompt, sample = rows[row]
-                found[prompt][sample] = tokens
-            if progress is not None:
-                progress(len(batch))
-    return found
+        for batch, new in in_batches(lengths, room, said, together=samples):
+            found.update(zip(batch, new, strict=True))
+            advance(len(batch))
+    return [[found[p * samples + i] for i in range(samples)] for p in range(len(prompts))]
 
 
 def completing(batch_tokens: int) -> BatchTokens:
@@ -105,7 +98,7 @@ def completing(batch_tokens: int) -> BatchTokens:
     return BatchTokens(batch_tokens, "evaluation.batch_tokens", "completion", ways)
 
 
-def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
     """The text of new token ids, without special tokens and with the spaces they stand for."""
     return str(
         tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -116,7 +109,7 @@ def _generate(
     model: Any,
     encoded: Sequence[Sequence[int]],
     prompts: list[int],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     numbers: NDArray[np.float64],
 ) -> Tensor:
     """New token ids [rows, steps], steps up to `max_new_tokens`; padded at the end.
@@ -131,7 +124,7 @@ def _generate(
     if len(set(rows.values())) == 1:  # but where the end of a halved batch is within a prompt
         once = pad_left(encoded, pad_id, device, list(rows))
         shared = _shared_prefill(model, once, rows[prompts[0]])
-    own = torch.from_numpy(numbers).to(drawing_device(device))
+    own = torch.from_numpy(numbers).to(sampling_device(device))
     choose = Choose(sampling, own, batch.input_ids.shape[1])
     output = model.generate(
         input_ids=batch.input_ids,

@@ -1,25 +1,17 @@
-"""What every measurement that runs a model needs: padding, limits and evaluation mode."""
+"""What every measurement that runs a model needs: progress, padding, limits, evaluation mode."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 
-Progress = Callable[[int], None]
+Advance = Callable[[int], None]
 """Called after each batch with the number of items it has finished."""
 
 
-def pad_right(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask of right-padded sequences, both [sequences, longest] int64."""
-    longest = max(len(sequence) for sequence in sequences)
-    ids = torch.full((len(sequences), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
-        mask[row, : len(sequence)] = 1
-    return ids, mask
+def ignore(_count: int) -> None:
+    """Show no progress."""
 
 
 def padding_id(tokenizer: Any) -> int:

@@ -5,7 +5,6 @@ step alone; the token is where the cumulative distribution, in the vocabulary's 
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,51 +13,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper
 
+from sparc.config import SamplingConfig
 from sparc.errors import UserError
 
 LOGITS_AT_ONCE = 2**22
-"""Logits that are drawn from at a time; each takes some 35 bytes meanwhile."""
+"""Logits that are sampled from at a time; each takes some 35 bytes meanwhile."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How to complete a prompt: `samples` texts of at most `max_new_tokens` tokens each.
-
-    `temperature` 0 is greedy decoding (one sample). `top_p` 1 and `top_k` 0 are off. Raises
-    UserError for values that make no sense.
-    """
-
-    samples: int
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-
-    def __post_init__(self) -> None:
-        checks = {
-            f"samples is {self.samples}; use at least 1": self.samples >= 1,
-            f"max_new_tokens is {self.max_new_tokens}; use at least 1": self.max_new_tokens >= 1,
-            f"temperature is {self.temperature}; use 0 (greedy) or more": self.temperature >= 0,
-            f"top_p is {self.top_p}; use a value above 0 and up to 1": 0 < self.top_p <= 1,
-            f"top_k is {self.top_k}; use 0 (off) or more": self.top_k >= 0,
-            f"temperature 0 is greedy, so {self.samples} samples would be equal; use samples=1": (
-                not self.greedy or self.samples <= 1
-            ),
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise UserError(message)
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature == 0
+def refuse_impossible(sampling: SamplingConfig) -> None:
+    """Raise UserError for values that make no sense."""
+    samples, temperature = sampling.samples, sampling.temperature
+    checks = {
+        f"samples is {samples}; use at least 1": samples >= 1,
+        f"max_new_tokens is {sampling.max_new_tokens}; use at least 1": (
+            sampling.max_new_tokens >= 1
+        ),
+        f"temperature is {temperature}; use 0 (greedy) or more": temperature >= 0,
+        f"top_p is {sampling.top_p}; use a value above 0 and up to 1": 0 < sampling.top_p <= 1,
+        f"top_k is {sampling.top_k}; use 0 (off) or more": sampling.top_k >= 0,
+        f"temperature 0 is greedy, so {samples} samples would be equal; use samples=1": (
+            temperature > 0 or samples <= 1
+        ),
+    }
+    for message, holds in checks.items():
+        if not holds:
+            raise UserError(message)
 
 
 class Choose(LogitsProcessor):
     """Leave one token per row: the greedy one, or the one that the row's uniform number picks."""
 
-    def __init__(self, sampling: Sampling, numbers: Tensor, prompt_length: int) -> None:
-        self.greedy = sampling.greedy
+    def __init__(self, sampling: SamplingConfig, numbers: Tensor, prompt_length: int) -> None:
+        self.greedy = sampling.temperature == 0
         self.uniforms = numbers
         self.prompt_length = prompt_length
         self.top_p = sampling.top_p
@@ -72,14 +58,14 @@ class Choose(LogitsProcessor):
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         """Make scores [rows, vocabulary] 0 for the chosen token and -inf for all others, in place.
 
-        Rows are drawn in parts: what drawing holds besides does not grow with their number.
+        Rows are sampled in parts: what sampling holds besides does not grow with their number.
         """
         step = input_ids.shape[1] - self.prompt_length
         at_once = max(1, LOGITS_AT_ONCE // scores.shape[1])
         for first in range(0, len(scores), at_once):
             rows = slice(first, first + at_once)
             self._note(scores[rows])
-            token = self._drawn(input_ids[rows], scores[rows], self.uniforms[rows, step, None])
+            token = self._chosen(input_ids[rows], scores[rows], self.uniforms[rows, step, None])
             scores[rows].fill_(-torch.inf).scatter_(1, token, 0.0)
         return scores
 
@@ -92,7 +78,7 @@ class Choose(LogitsProcessor):
         finite = scores.logsumexp(-1).isfinite().all()
         self._finite = finite if self._finite is None else self._finite & finite
 
-    def _drawn(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
+    def _chosen(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
         """The next token of each row, [rows, 1]."""
         if self.greedy:
             return scores.argmax(-1, keepdim=True)
@@ -125,9 +111,9 @@ def inverse_cdf(scores: Tensor, uniforms: Tensor) -> Tensor:
     """Return the token [rows, 1] at which the cumulative softmax of `scores` passes `uniforms`.
 
     `scores` [rows, vocabulary] are logits, -inf for excluded tokens, which are never returned;
-    `uniforms` [rows, 1] lie in [0, 1), on the `drawing_device` of `scores`.
+    `uniforms` [rows, 1] lie in [0, 1), on the `sampling_device` of `scores`.
     """
-    numbers = scores.to(drawing_device(scores.device)).double()
+    numbers = scores.to(sampling_device(scores.device)).double()
     cumulative = numbers.softmax(-1).cumsum(-1)
     total = cumulative[:, -1:]
     # strictly below the total, whatever rounding did, so that the search ends at a possible token
@@ -135,8 +121,8 @@ def inverse_cdf(scores: Tensor, uniforms: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, target, right=True).to(scores.device)
 
 
-def drawing_device(device: torch.device) -> torch.device:
-    """Where the tokens of logits on `device` are drawn: there, or the CPU if it has no float64."""
+def sampling_device(device: torch.device) -> torch.device:
+    """Where tokens of logits on `device` are sampled: there, or the CPU if it has no float64."""
     return torch.device("cpu") if device.type == "mps" else device
 
 

@@ -1,12 +1,10 @@
 """Scorers: functions from texts to a score in [0, 1] each, NaN for a text without words.
 
-A new scorer is one function that returns a `Scorer`. A score says what its classifier thinks;
-scores of different scorers must not be compared with each other.
+A new scorer is one function that returns a `Scorer`, and one entry of `load_scorers`. A score says
+what its classifier thinks; scores of different scorers must not be compared with each other.
 """
 
-import errno
 import itertools
-import pickle
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -15,30 +13,93 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import constants
 from numpy.typing import NDArray
 
+from sparc.config import EvaluationConfig
+from sparc.config.locations import EMBEDDED, EMBEDDED_CLASSIFIER
 from sparc.errors import UserError
+from sparc.generation.detoxify import detoxify_checkpoint, load_detoxify
 from sparc.generation.repetition import uniqueness
 from sparc.models.batching import BatchTokens, in_batches
 from sparc.models.fingerprint import memory_fingerprint
-from sparc.sources.hub import unasked
 from sparc.sources.hub_models import model_folder_of
+from sparc.sources.reading import lines
 from sparc.storage.digests import digest
+
+_BATCH = 256
+Lexicon = tuple[frozenset[str], frozenset[tuple[str, str]]]
+"""Undesired words, and pairs of words."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A function from texts to scores [texts]; `content` identifies all that it scores with.
-
-    That is what was loaded, whatever lies where it came from.
-    """
+    """A function from texts to scores [texts]."""
 
     score: Callable[[Sequence[str]], NDArray[np.float64]]
     content: str
+    """Identifies all that it scores with: what was loaded, whatever lies where it came from."""
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
         return self.score(texts)
+
+
+def load_scorers(
+    config: EvaluationConfig, known: Lexicon | None, device: str, cache: Path
+) -> dict[str, Scorer]:
+    """The scorers that `evaluation.scorers` names, the primary one first, on `device`.
+
+    Raises UserError where a scorer's weights are missing or there is no lexicon.
+
+    Args:
+        config: The group `evaluation`.
+        known: The words of the data set, None where it has none.
+        device: Where classifiers run.
+        cache: The cache's folder.
+    """
+
+    def detoxify() -> Scorer:
+        source: str | Path = config.detoxify.source
+        if source == EMBEDDED:
+            source = detoxify_checkpoint(EMBEDDED_CLASSIFIER, cache)
+        label = config.detoxify.label
+        return detoxify_scorer(source, device=device, batch_size=_BATCH, label=label)
+
+    def classifier() -> Scorer:
+        if config.classifier.path is None:
+            raise UserError(
+                "evaluation.classifier.path is not set: name a sequence classifier (hub id or "
+                "folder) for evaluation.scorers=classifier"
+            )
+        return classifier_scorer(**vars(config.classifier), device=device, batch_size=_BATCH)
+
+    makers: dict[str, Callable[[], Scorer]] = {
+        "detoxify": detoxify,
+        "classifier": classifier,
+        "lexicon": lambda: lexicon_scorer(*lexicon_of(config, known)),
+        "repetition": repetition_scorer,
+    }
+    return {name: makers[name]() for name in config.scorers}
+
+
+def lexicon_of(config: EvaluationConfig, known: Lexicon | None) -> Lexicon:
+    """Words and pairs of `evaluation.lexicon.path`, or else those that the data set knows.
+
+    Raises UserError for a file that is no lexicon, and where there is none.
+    """
+    path = config.lexicon.path
+    if path is None:
+        if known is None:
+            raise UserError(
+                "evaluation.scorers=lexicon: this data set has no lexicon; set "
+                "evaluation.lexicon.path=... (a word or a pair of words a line)"
+            )
+        return known
+    entries = [tuple(line.lower().split()) for line in lines(path)]
+    for number, entry in enumerate(entries, start=1):
+        if len(entry) > 2:
+            raise UserError(f"{path}, entry {number}: more than two words ({' '.join(entry)})")
+    pairs = frozenset((entry[0], entry[1]) for entry in entries if len(entry) == 2)
+    return frozenset(entry[0] for entry in entries if len(entry) == 1), pairs
 
 
 def detoxify_scorer(
@@ -50,7 +111,7 @@ def detoxify_scorer(
     Detoxify's format (see `detoxify_checkpoint`) or a folder that holds exactly one (``*.ckpt``).
     Raises UserError for an unknown source or label and for weights that cannot be had.
     """
-    detoxify = _load_detoxify(source, device)
+    detoxify = load_detoxify(source, device)
     if label not in detoxify.class_names:
         raise UserError(
             f"Detoxify '{source}' has no label '{label}'; use one of {detoxify.class_names}"
@@ -70,9 +131,9 @@ def classifier_scorer(
 ) -> Scorer:
     """Probability of `label` under any sequence classifier of transformers, run in float32.
 
-    revision: branch, tag or commit of a hub id. Independent labels (one output, or a multi-label
-    classifier) go through a sigmoid, exclusive ones through a softmax. Raises UserError for a
-    classifier that cannot be loaded or lacks `label`.
+    `revision` is the branch, tag or commit of a hub id. Independent labels (one output, or a
+    multi-label classifier) go through a sigmoid, exclusive ones through a softmax. Raises UserError
+    for a classifier that cannot be loaded or lacks `label`.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -163,117 +224,6 @@ def _in_chunks(
 
     # The chunks change the last digits. A formula that changes gets a new number here.
     return Scorer(scorer, digest([*content, batch_size, 1]))
-
-
-def detoxify_file(source: str | Path) -> Path:
-    """The file that holds Detoxify's weights; that of a variant need not be there yet.
-
-    Raises UserError for a source that is neither a variant nor a checkpoint.
-    """
-    # late: the import takes seconds that other scorers need not pay
-    from detoxify.detoxify import MODEL_URLS
-
-    if str(source) in MODEL_URLS:
-        return Path(torch.hub.get_dir(), "checkpoints", Path(MODEL_URLS[str(source)]).name)
-    return _checkpoint_file(Path(source), MODEL_URLS)
-
-
-def _load_detoxify(source: str | Path, device: str) -> Any:
-    from detoxify import Detoxify
-    from detoxify.detoxify import MODEL_URLS
-
-    weights = detoxify_file(source)
-    if str(source) not in MODEL_URLS:
-        return _loaded(
-            source,
-            lambda: torch.load(weights, map_location="cpu", weights_only=True),
-            lambda: Detoxify(checkpoint=str(weights), device=device),
-        )
-    missing = UserError(
-        f"weights of Detoxify '{source}' are not cached; run stage=prefetch where there is a "
-        "network, or name a file: evaluation.detoxify.source=FILE"
-    )
-    if constants.HF_HUB_OFFLINE and not weights.is_file():
-        raise missing
-    try:
-        return _loaded(
-            source,
-            lambda: _checked_download(MODEL_URLS[str(source)]),
-            lambda: Detoxify(str(source), device=device),
-        )
-    except OSError as error:  # no network: URLError for weights, OSError for the tokenizer
-        raise missing from error
-
-
-def _from_cache_first(load: Callable[[], Any]) -> Any:
-    """`load()` without a question to the hub if it can: Detoxify asks about what is there, too."""
-    try:
-        with unasked():
-            return load()
-    except OSError:
-        return load()
-
-
-def _checked_download(url: str) -> Any:
-    """The content of a variant's file, the download held against the hash in its name."""
-    fetch = torch.hub.load_state_dict_from_url
-    try:
-        return fetch(url, map_location="cpu", weights_only=True, check_hash=True)
-    except RuntimeError as error:
-        if "invalid hash" not in str(error):
-            raise
-        raise UserError(f"{url}: what was downloaded is not that file: try again") from error
-
-
-def _loaded(source: str | Path, read: Callable[[], Any], make: Callable[[], Any]) -> Any:
-    """What `make` gives, unless `read`, which takes weights only, refuses the checkpoint.
-
-    Detoxify itself unpickles whatever is in the file, and so runs code that it holds; weights that
-    the file lacks it leaves random. Raises UserError for such files and for damaged ones.
-    """
-    try:
-        stored = read()["state_dict"].keys()
-        detoxify = _from_cache_first(make)
-    except UserError:
-        raise
-    except pickle.UnpicklingError as error:
-        named = re.search(r"\bGLOBAL ([\w.]+)", str(error))
-        reason = f"it asks for {named[1]}" if named else type(error).__name__
-        raise UserError(
-            f"Detoxify '{source}': no checkpoint that holds weights and plain values only "
-            f"({reason}), and loading anything else could run its code: give another file in "
-            "evaluation.detoxify.source"
-        ) from error
-    except Exception as error:  # whatever a foreign or a damaged file brings about
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's, of half a file
-            raise
-        raise UserError(_damaged(source, type(error).__name__)) from error
-    for name, _ in detoxify.model.named_parameters():
-        if name not in stored:
-            raise UserError(_damaged(source, f"lacks {name}"))
-    return detoxify
-
-
-def _damaged(source: str | Path, why: str) -> str:
-    file = detoxify_file(source)
-    size = file.stat().st_size
-    what = "is empty" if size == 0 else f"is damaged or no checkpoint of Detoxify ({why})"
-    again = (
-        "give another file in evaluation.detoxify.source"
-        if file == Path(source) or Path(source).is_dir()
-        else "remove it and run stage=prefetch where there is a network"
-    )
-    return f"Detoxify '{source}': {file} {what}; {again}"
-
-
-def _checkpoint_file(source: Path, variants: Collection[str]) -> Path:
-    files = [source] if source.is_file() else sorted(source.glob("*.ckpt"))
-    if len(files) != 1:
-        raise UserError(
-            f"Detoxify source '{source}' is no checkpoint file and no folder with exactly one "
-            f"*.ckpt; give one or one of {sorted(variants)}"
-        )
-    return files[0]
 
 
 def _limit_length(tokenizer: Any, model: Any) -> None:

@@ -25,13 +25,13 @@ _NO_MEMORY = ("out of memory", "_status_alloc_failed", "can't allocate memory", 
 
 @dataclass(frozen=True)
 class Batch:
-    """Left-padded token sequences.
+    """Left-padded token sequences, as tensors [rows, length].
 
-    `rows` are the sequences' positions in the caller's list; the tensors are [rows, length].
     The last column holds every row's last real token, so that one position serves all rows.
     """
 
     rows: list[int]
+    """The sequences' positions in the caller's list."""
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     position_ids: torch.Tensor
@@ -46,10 +46,15 @@ def token_budget(
 ) -> list[list[int]]:
     """Groups of indices, longest first, each of at most `batch_tokens` padded tokens.
 
-    Every index (or every one of `rows`) stands in exactly one group; a sequence longer than the
-    budget stands alone. Each `together` neighbours, which are equally long, share a group unless
-    the budget is too small for that. Longest first, so that a batch that does not fit in memory
-    fails at once.
+    Every index stands in exactly one group; a sequence longer than the budget stands alone.
+    Longest first, so that a batch that does not fit in memory fails at once.
+
+    Args:
+        lengths: Tokens of each sequence.
+        batch_tokens: The budget.
+        rows: The indices to group; None for all.
+        together: So many neighbours, which are equally long, share a group unless the budget is
+            too small for that.
     """
     order = sorted(range(len(lengths)) if rows is None else rows, key=lambda i: (-lengths[i], i))
     groups: list[list[int]] = []
@@ -79,14 +84,16 @@ class BatchTokens:
     """How many padded tokens a batch may have: what a setting says, then what has fitted.
 
     One object serves all batches of a stage, so that what did not fit is neither tried nor told
-    again, and later measurements are batched like the first. setting: the name of `tokens` in the
-    configuration. row: what one sequence is called. ways: how to make room for a single one.
+    again, and later measurements are batched like the first.
     """
 
     tokens: int
     setting: str
+    """The name of `tokens` in the configuration."""
     row: str
+    """What one sequence is called."""
     ways: str
+    """How to make room for a single one."""
     _failed: str = ""
     _told: bool = False
 
@@ -170,11 +177,3 @@ def pad_left(
         mask[line, length - len(tokens) :] = 1
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     return Batch(rows, input_ids.to(device), mask.to(device), positions.to(device))
-
-
-def batches(
-    sequences: Sequence[Sequence[int]], *, batch_tokens: int, pad_id: int, device: torch.device
-) -> Iterator[Batch]:
-    """Left-padded batches of at most `batch_tokens` padded tokens that cover all sequences."""
-    for rows in token_budget([len(s) for s in sequences], batch_tokens):
-        yield pad_left(sequences, pad_id, device, rows)

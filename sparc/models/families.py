@@ -14,22 +14,20 @@ from sparc.errors import UserError
 
 @dataclass(frozen=True)
 class Family:
-    """Module paths of one architecture.
-
-    `attention` is the output projection, whose inputs are the heads' mixes one after the other.
-    `gate` is None where the MLP is not gated. `transposed` marks Conv1D weights, stored
-    [inputs, neurons] instead of [neurons, inputs]. `bos_every_window`: perplexity windows must
-    each begin with the begin-of-sequence token, or the model breaks down.
-    """
+    """Module paths of one architecture."""
 
     layers: str
     up: str
     down: str
     activation: str
     attention: str
+    """The output projection, whose inputs are the heads' mixes one after the other."""
     gate: str | None = None
+    """None where the MLP is not gated."""
     transposed: bool = False
+    """Conv1D weights, stored [inputs, neurons] instead of [neurons, inputs]."""
     bos_every_window: bool = False
+    """Perplexity windows must each begin with that token, or the model breaks down."""
 
 
 _LLAMA = Family(

@@ -7,14 +7,12 @@ memory by its tensors.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 
 from sparc.errors import UserError
-from sparc.storage.artifacts import read_json
 from sparc.storage.digests import digest, file_digest
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as the library prefers them
@@ -31,8 +29,8 @@ _NOT_CONTENT = ("_name_or_path", "transformers_version")
 def folder_fingerprint(folder: Path, where: str) -> str:
     """A hash of the files that the model in `folder` is loaded from.
 
-    Its own `weight_files`, configuration, tokenizer and generation settings. where: what to name
-    in errors. Raises UserError as `weight_files` does.
+    Its own `weight_files`, configuration, tokenizer and generation settings. Raises UserError,
+    which names `where`, as `weight_files` does.
     """
     settings = [path for pattern in _SETTINGS for path in folder.glob(pattern) if path.is_file()]
     names = {path.relative_to(folder).as_posix() for path in settings}
@@ -43,24 +41,15 @@ def folder_fingerprint(folder: Path, where: str) -> str:
 def weight_files(folder: Path, where: str) -> list[str]:
     """Names of the weight files that the library loads from `folder`: one, or those of an index.
 
-    Raises UserError for an index that cannot be read or names a file outside the folder, and for
-    an adapter, whose base model lies elsewhere. Links are followed: what a foreign file says
-    must not point out of the folder, but where its owner put the bytes, as the hub's own cache
-    and shared disks do, is no matter, as these bytes are what is hashed and loaded.
+    Raises UserError for an index that cannot be read or names a file outside the folder. Links
+    are followed: what a foreign file says must not point out of the folder, but where its owner
+    put the bytes, as the hub's own cache and shared disks do, is no matter, as these bytes are
+    what is hashed and loaded.
     """
-    if (folder / "adapter_config.json").is_file():
-        raise UserError(
-            f"{where}: holds an adapter (adapter_config.json), whose base model lies elsewhere; "
-            "merge them and give the merged model"
-        )
-    stated = read_json(folder / "config.json")
-    chosen = stated.get("transformers_weights") if isinstance(stated, dict) else None
     both = [each for name in _WEIGHTS for each in (name, f"{name}.index.json")]
-    names = [str(chosen)] if chosen else [each for each in both if (folder / each).is_file()]
-    if not names:
-        return []  # the library says so
-    if not names[0].endswith(".index.json"):
-        return list(_inside(names[:1], names[0], where))
+    names = [each for each in both if (folder / each).is_file()]
+    if not names or not names[0].endswith(".index.json"):
+        return names[:1]  # without any the library says so
     try:
         named = json.loads((folder / names[0]).read_text(encoding="utf-8"))["weight_map"].values()
         parts = sorted({str(each) for each in named})
@@ -68,20 +57,11 @@ def weight_files(folder: Path, where: str) -> list[str]:
         raise UserError(
             f"{where}: {names[0]} is no index of weight files ({type(error).__name__})"
         ) from error
-    return list(_inside(parts, names[0], where))
-
-
-def _inside(names: list[str], index: str, where: str) -> Iterator[str]:
-    for name in names:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-            raise UserError(f"{where}: {index} names {name!r}, which lies outside the folder")
-        yield name
-
-
-def hub_fingerprint(source: str, revision: str | None, config: Any) -> str:
-    """Hub id and commit, which stands for every file."""
-    return f"{source}@{getattr(config, '_commit_hash', None) or revision}"
+    for part in parts:
+        path = PurePosixPath(part)
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in part:
+            raise UserError(f"{where}: {names[0]} names {part!r}, which lies outside the folder")
+    return parts
 
 
 def is_older(saved: str, other: str = _VERSION) -> bool:

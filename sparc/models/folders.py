@@ -34,10 +34,15 @@ _ELSEWHERE = ("configuration_files", "transformers_weights")
 def read_config(folder: Path, where: str) -> dict[str, Any]:
     """The config.json of a folder whose model can be loaded here, as far as it and the files say.
 
-    where: what to name in errors, such as "model.path=folder". Raises UserError for files that
-    are none (pipes, broken links), adapters, a config.json that is no JSON object of sane sizes,
-    and for models that are not supported: other architectures, quantised weights, experts,
-    encoder-decoders, models of images or sound, code of their own.
+    Args:
+        folder: The model's.
+        where: What to name in errors, such as "model.path=folder".
+
+    Raises:
+        UserError: For files that are none (pipes, broken links), adapters, a config.json that is
+            no JSON object of sane sizes, and for models that are not supported: other
+            architectures, quantised weights, experts, encoder-decoders, models of images or
+            sound, code of their own.
     """
     for complaint in _strange_files(folder):
         raise UserError(f"{where}: {complaint}")
@@ -59,17 +64,18 @@ def planted_neurons(
     if not file.is_file():
         return None
     listed = _object(file, where).get("neurons")
-    pairs: list[Any] = listed if isinstance(listed, list) else [None]
-    for pair in pairs:
-        numbers = pair if isinstance(pair, list) else []
-        if [type(number) for number in numbers] != [int, int] or not (
-            0 <= numbers[0] < layers and 0 <= numbers[1] < neurons
-        ):
-            raise UserError(
-                f'{where}: its planted_neurons.json must hold {{"neurons": [[layer, neuron], ...]}}'
-                f" of {layers} layers of {neurons} neurons: mend or delete it"
-            )
-    planted = tuple((layer, neuron) for layer, neuron in pairs)
+
+    def fits(pair: Any) -> bool:
+        if not isinstance(pair, list) or [type(number) for number in pair] != [int, int]:
+            return False
+        return pair[0] in range(layers) and pair[1] in range(neurons)
+
+    if not isinstance(listed, list) or not all(map(fits, listed)):
+        raise UserError(
+            f'{where}: its planted_neurons.json must hold {{"neurons": [[layer, neuron], ...]}}'
+            f" of {layers} layers of {neurons} neurons: mend or delete it"
+        )
+    planted = tuple((layer, neuron) for layer, neuron in listed)
     if len(set(planted)) < len(planted):
         raise UserError(f"{where}: its planted_neurons.json names a neuron twice")
     return planted

@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from accelerate.utils import get_max_memory
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.utils.hub import cached_file, extract_commit_hash
 
 from sparc.config import MemoryConfig, ModelConfig
 from sparc.errors import UserError
 from sparc.models.batching import is_out_of_memory
-from sparc.models.families import Family, family
-from sparc.models.fingerprint import folder_fingerprint, hub_fingerprint, weight_files
+from sparc.models.fingerprint import folder_fingerprint, weight_files
 from sparc.models.folders import read_config
-from sparc.models.tokenizing import load_tokenizer
+from sparc.models.tokenizing import FROM_FOLDER, load_tokenizer
 from sparc.sources.hub import quiet
 from sparc.sources.hub_models import is_cached, model_folder_of
 
@@ -32,7 +30,6 @@ class Parts:
 
     network: Any
     tokenizer: Any
-    family: Family
     fingerprint: str
 
 
@@ -41,23 +38,18 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
 
     With `device_map` accelerate places the weights, instead. Safetensors are preferred; a
     repository without them is read as PyTorch's `.bin` with weights only. No code of a
-    repository is run. Raises UserError for what cannot be fetched or loaded, and where the
-    weights do not fit the configuration: missing ones would be random.
+    repository is run.
+
+    Raises:
+        UserError: For what cannot be fetched or loaded, and where the weights do not fit the
+            configuration: missing ones would be random.
     """
     where = f"model.path={config.path}"
-    options: dict[str, Any] = {
-        "revision": None,
-        "trust_remote_code": False,
-        "local_files_only": True,
-    }
     # The library would ask a service to convert `.bin` files, and take what that serves.
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         with quiet():
-            if not Path(source).is_dir():  # a commit, so that all files are of the same one
-                found = model_folder_of(source, config.revision, where, weights=False)
-                options["revision"] = found.name
-            return _load(config, source, target, options)
+            return _load(config, source, target, where)
     except UserError:
         raise
     # A folder that is none, or a broken one, makes the library raise whatever it stumbles on.
@@ -66,63 +58,51 @@ def load_parts(config: ModelConfig, source: str, target: torch.device) -> Parts:
         raise UserError(f"{where}: cannot be loaded: {_reason(error)}") from error
 
 
-def _load(
-    config: ModelConfig, source: str, target: torch.device, options: Mapping[str, Any]
-) -> Parts:
-    where = f"model.path={config.path}"
-    architecture = read_architecture(source, options, where)
-    if Path(source).is_dir():
-        weight_files(Path(source), where)  # before the library reads what lies outside
-        refuse_too_large(empty(architecture, config), Path(source), where)
-    tokenizer = load_tokenizer(source, options, where)
+def _load(config: ModelConfig, source: str, target: torch.device, where: str) -> Parts:
+    folder = Path(source)
+    remote = not folder.is_dir()
+    if remote:
+        folder = model_folder_of(source, config.revision, where, weights=False)
+    architecture = read_architecture(folder, where)
+    tokenizer = load_tokenizer(folder, where)
     fit_vocabulary(tokenizer, architecture.vocab_size, where)
-    commit = options["revision"]
-    if commit and not is_cached(source, commit):  # not before it is known to be of use
-        model_folder_of(source, commit, where)
+    if remote and not is_cached(source, folder.name):  # not before it is known to be of use
+        model_folder_of(source, folder.name, where)
+    weight_files(folder, where)  # before the library reads what lies outside
+    _refuse_too_large(empty(architecture, config), folder, where)
     placement: dict[str, Any] = {}
     if config.device_map:
         placement["device_map"] = config.device_map
         if config.max_memory != MemoryConfig():
             placement["max_memory"] = _memory(config.max_memory)
     both: Any = AutoModelForCausalLM.from_pretrained(
-        source,
+        folder,
         dtype=getattr(torch, config.dtype),
         attn_implementation=config.attn_implementation,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused below, by name
         **placement,
-        **options,
+        **FROM_FOLDER,
     )
     network, loaded = both
-    for complaint in unfit_weights(loaded, architecture.num_hidden_layers):
+    for complaint in _unfit_weights(loaded, architecture.num_hidden_layers):
         raise UserError(f"{where}: {complaint}")
     if not config.device_map:
         network = network.to(target)
     network.eval().requires_grad_(False)
-    refuse_not_finite(network, f"{where}, model.dtype={config.dtype}")
-    if Path(source).is_dir():
-        fingerprint = folder_fingerprint(Path(source), where)
-    else:
-        fingerprint = hub_fingerprint(source, config.revision, architecture)
-    return Parts(network, tokenizer, family(architecture.model_type), fingerprint)
+    _refuse_not_finite(network, f"{where}, model.dtype={config.dtype}")
+    # a commit stands for every file
+    fingerprint = f"{source}@{folder.name}" if remote else folder_fingerprint(folder, where)
+    return Parts(network, tokenizer, fingerprint)
 
 
-def read_architecture(source: str, options: Mapping[str, Any], where: str) -> Any:
-    """The library's configuration of a folder or hub id, after a look at what config.json says.
+def read_architecture(folder: Path, where: str) -> Any:
+    """The library's configuration of a model, after a look at what its config.json says.
 
-    options: revision, trust_remote_code and local_files_only. Raises UserError for a model that
-    cannot work here.
+    Raises UserError for a model that cannot work here.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        read_config(folder, where)
-        return AutoConfig.from_pretrained(source, **options)
-    keys = ("revision", "local_files_only")
-    file: Any = cached_file(source, "config.json", **{key: options[key] for key in keys})
-    read_config(Path(file).parent, where)
-    return AutoConfig.from_pretrained(
-        source, _commit_hash=extract_commit_hash(file, None), **options
-    )
+    read_config(folder, where)
+    return AutoConfig.from_pretrained(folder, **FROM_FOLDER)
 
 
 def empty(architecture: Any, config: ModelConfig) -> Any:
@@ -135,7 +115,7 @@ def empty(architecture: Any, config: ModelConfig) -> Any:
         )
 
 
-def refuse_too_large(network: Any, folder: Path, where: str) -> None:
+def _refuse_too_large(network: Any, folder: Path, where: str) -> None:
     """Raise UserError where a folder's weight files cannot hold so many parameters.
 
     Each takes two bytes and more there, so that one a byte is generous. What is missing would be
@@ -152,9 +132,9 @@ def refuse_too_large(network: Any, folder: Path, where: str) -> None:
 
 
 def fit_vocabulary(tokenizer: Any, rows: int, where: str) -> None:
-    """Forget a padding token that the model has no embedding for; any other serves as well.
+    """Forget a padding token that has none of the `rows` of embeddings; any other serves as well.
 
-    rows: of the model's embeddings. Raises UserError where other special tokens have none.
+    Raises UserError where other special tokens have none.
     """
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
         tokenizer.pad_token = None
@@ -167,7 +147,7 @@ def fit_vocabulary(tokenizer: Any, rows: int, where: str) -> None:
         )
 
 
-def refuse_not_finite(network: Any, where: str) -> None:
+def _refuse_not_finite(network: Any, where: str) -> None:
     """Raise UserError that names the first weight with NaN or infinity, as float16 makes of large
     numbers; weights that accelerate keeps elsewhere are not looked at."""
     here = {k: v for k, v in network.named_parameters() if v.device.type != "meta"}
@@ -179,11 +159,11 @@ def refuse_not_finite(network: Any, where: str) -> None:
             )
 
 
-def unfit_weights(loaded: Mapping[str, Any], layers: int) -> Iterable[str]:
+def _unfit_weights(loaded: Mapping[str, Any], layers: int) -> Iterable[str]:
     """Why the stored weights are not the model's that config.json describes.
 
-    loaded: the library's loading information. A weight of a further layer is one that this model
-    lacks; other surplus weights, such as buffers of older versions, change nothing.
+    A weight of a further layer is one that this model lacks; other surplus weights, such as
+    buffers of older versions, change nothing.
     """
     for name, stored, expected in sorted(loaded["mismatched_keys"]):
         shapes = f"{list(stored)} in the weight file, {list(expected)} by config.json"

@@ -37,6 +37,7 @@ class Model:
 
     name: str
     source: str
+    """The folder or hub id that it comes from."""
     fingerprint: str
     network: Any
     tokenizer: Any
@@ -44,6 +45,7 @@ class Model:
     blocks: tuple[Block, ...]
     neurons_per_layer: int
     planted: tuple[tuple[int, int], ...] | None
+    """(layer, neuron) of a planted behaviour, where it is known."""
 
     @property
     def device(self) -> torch.device:
@@ -117,21 +119,20 @@ def choose_device(device: str) -> torch.device:
     Raises UserError for a device that is not there, and for GPUs that are and torch cannot use:
     a run on the CPU would go on until its time is up.
     """
-    wants_gpu = device.startswith(("auto", "cuda"))
-    if wants_gpu and not torch.cuda.is_available() and (granted := granted_gpus()):
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = device.partition(":")[0]
+    if kind in ("auto", "cuda") and not here["cuda"] and (granted := granted_gpus()):
         raise UserError(
             f"device={device}: there are GPUs ({granted}) and torch {torch.__version__} sees none: "
             "it may be built without CUDA, or for a newer driver or newer GPUs (see nvidia-smi): "
             "install another torch (README, Start), or set device=cpu"
         )
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("device=cuda: no CUDA device here; use device=cpu or device=auto")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device=mps: no MPS device here; use device=cpu or device=auto")
+    if kind == "auto":
+        return torch.device(next((name for name, is_here in here.items() if is_here), "cpu"))
+    if not here.get(kind, True):
+        raise UserError(
+            f"device={kind}: no {kind.upper()} device here; use device=cpu or device=auto"
+        )
     return torch.device(device)
 
 
@@ -168,25 +169,25 @@ def wrap(network: Any, tokenizer: Any, name: str = "model") -> Model:
     known by its weights as they are now: wrap it again after changing them. Raises UserError for
     an unsupported architecture and for weights that are offloaded.
     """
-    row = family(network.config.model_type)
+    family(network.config.model_type)
     fingerprint = memory_fingerprint(network, tokenizer)
     network.eval().requires_grad_(False)
-    model = assembled(name, "memory", Parts(network, tokenizer, row, fingerprint))
-    return replace(model, planted=None)
+    return replace(assembled(name, "memory", Parts(network, tokenizer, fingerprint)), planted=None)
 
 
 def assembled(name: str, source: str, parts: Parts) -> Model:
     """The model made of `parts`, its MLP blocks found."""
-    blocks = blocks_of(parts.network, parts.family)
+    row = family(parts.network.config.model_type)
+    blocks = blocks_of(parts.network, row)
     weight: Any = blocks[0].up.weight
-    neurons = int(weight.shape[1 if parts.family.transposed else 0])
+    neurons = int(weight.shape[1 if row.transposed else 0])
     return Model(
         name=name,
         source=source,
         fingerprint=parts.fingerprint,
         network=parts.network,
         tokenizer=parts.tokenizer,
-        family=parts.family,
+        family=row,
         blocks=blocks,
         neurons_per_layer=neurons,
         planted=planted_neurons(Path(source), len(blocks), neurons, f"model.path={source}"),

@@ -7,17 +7,18 @@ other tokens than they were trained on.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
-from transformers.utils.hub import cached_file
 
 from sparc.errors import UserError
 
+# How the library reads a folder: no code of its own, and nothing from the hub.
+FROM_FOLDER: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 _SENTENCE = "Hello world, again"
 # Where classes differ: numbers, apostrophes, spaces, lines, letters of one and of several bytes.
 _TEXT = f"{_SENTENCE}: it's 12345.6,\n  für 北京 don't"
@@ -25,28 +26,27 @@ _OWN = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that follow t
 _PROMPTS, _CHARACTERS = 32, 1000  # of each prompt: so many tell
 
 
-def load_tokenizer(source: str, options: Mapping[str, Any], where: str) -> Any:
-    """The tokenizer of a folder or hub id. Raises UserError where it loses or changes text.
+def load_tokenizer(folder: Path, where: str) -> Any:
+    """The tokenizer in a model's folder, which does what it says.
 
-    options: revision, trust_remote_code and local_files_only. where: what to name in errors. It
-    must (1) make the tokens of tokenizer.json, where there is one, of a text without special
+    It must (1) make the tokens of tokenizer.json, where there is one, of a text without special
     tokens, (2) give back a plain sentence, as far as its vocabulary has it (see `lost`), and (3)
     know its own special tokens.
+
+    Args:
+        folder: A local one, or one of the hub's cache.
+        where: What to name in errors.
+
+    Raises:
+        UserError: Where it loses or changes text.
     """
     # The library takes its own class for some architectures even where the folder says this.
-    followed = get_tokenizer_config(source, **options).get("tokenizer_class") in _OWN
+    followed = get_tokenizer_config(folder, **FROM_FOLDER).get("tokenizer_class") in _OWN
     tokenizer: Any = (PreTrainedTokenizerFast if followed else AutoTokenizer).from_pretrained(
-        source, **options
+        folder, **FROM_FOLDER
     )
-    file = cached_file(
-        source,
-        "tokenizer.json",
-        revision=options["revision"],
-        local_files_only=True,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if file is not None and _ids(tokenizer, _TEXT) != _stated_ids(Path(file)):
+    file = folder / "tokenizer.json"
+    if file.is_file() and _ids(tokenizer, _TEXT) != _stated_ids(file):
         raise UserError(
             f"{where}: {_class(tokenizer)} makes other tokens than its tokenizer.json: "
             f"{_advice(tokenizer)}"

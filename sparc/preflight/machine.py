@@ -16,12 +16,14 @@ _CALLS = 200
 
 @dataclass(frozen=True)
 class Speed:
-    """flops: of matrix products, a second. bandwidth: bytes moved a second. call: seconds that a
-    single operation takes, however small it is."""
+    """How fast a device is."""
 
     flops: float
+    """Of matrix products, a second."""
     bandwidth: float
+    """Bytes moved a second."""
     call: float
+    """Seconds that a single operation takes, however small it is."""
 
 
 def free_memory(device: torch.device) -> int:
@@ -82,9 +84,7 @@ def _best(action: Callable[[], object], device: torch.device) -> float:
     for _ in range(3):
         start = time.perf_counter()
         action()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return max(min(seconds[1:]), 1e-9)

@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sparc.config import TrackingConfig
-from sparc.preflight.rows import Row
+from sparc.preflight.findings import Row
 from sparc.sweeps.slurm import Silent, nodes, request_complaint
 
 _WANDB = "https://api.wandb.ai"
 
 
 def is_slurm(launcher: Mapping[str, Any]) -> bool:
-    """Whether jobs go to Slurm. launcher: Hydra's configuration of that group."""
+    """Whether jobs go to Slurm, by Hydra's configuration of how they are launched."""
     return str(launcher.get("_target_", "")).endswith("SlurmLauncher")
 
 

@@ -7,71 +7,80 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub import constants
-from transformers import AutoConfig
 
 from sparc.config import ModelConfig
 from sparc.config.locations import EMBEDDED, model_folder
 from sparc.errors import UserError
-from sparc.models.folders import read_config
+from sparc.models.loading import Parts, empty, read_architecture
+from sparc.models.model import Model, assembled
 from sparc.models.tokenizing import load_tokenizer
-from sparc.preflight.rows import Row, size
+from sparc.preflight.findings import Row, size
 from sparc.sources.hub import explained
-from sparc.sources.hub_models import is_cached, model_folder_of, needed
+from sparc.sources.hub_models import WEIGHTS, cached_folder, is_cached, model_folder_of, needed
 
 
 @dataclass(frozen=True)
 class Found:
-    """A model that can be had.
-
-    architecture: transformers' configuration. bytes: of its weight files. download: what is still
-    to be downloaded, in bytes.
-    """
+    """A model that can be had."""
 
     source: str
     architecture: Any
+    """transformers' configuration."""
     bytes: int
+    """Of its weight files."""
     download: int
+    """What is still to be downloaded, in bytes."""
+
+    def skeleton(self, config: ModelConfig) -> Model:
+        """The model with the right modules, shapes and dtype, without weights or tokenizer."""
+        return assembled(
+            config.name, self.source, Parts(empty(self.architecture, config), None, "")
+        )
 
 
 def find_model(config: ModelConfig, local: bool) -> Found:
     """Where the model is and how large it is; downloads no weights and keeps nothing.
 
-    local: whether it is read from a folder or the cache, and not from the hub.
+    Args:
+        config: Names the model.
+        local: Whether it is read from a folder or the cache, and not from the hub.
 
-    Raises UserError where it can be had neither from a folder or the cache nor from the hub.
+    Raises:
+        UserError: Where it can be had neither from a folder or the cache nor from the hub.
     """
     source, where = model_folder(config.path), f"model.path={config.path}"
-    if Path(source).is_dir():
-        return _in_folder(source, Path(source), where)
-    if local or is_cached(source, config.revision):
-        return _in_folder(source, _cached_folder(source, config.revision), where)
-    try:
-        sizes = _on_hub(source, config.revision)
-        with tempfile.TemporaryDirectory() as folder:  # so that the cache stays as it is
-            config_file = huggingface_hub.hf_hub_download(
-                source, "config.json", revision=config.revision, local_dir=folder
-            )
-            architecture = _architecture(Path(config_file).parent, where)
-    except Exception as error:
-        raise explained(error, source, where) from error
-    files = needed(sizes)
-    weights = [name for name in files if name.endswith((".safetensors", ".bin"))]
-    if not weights:
-        raise UserError(f"{where}: no weights there (model.safetensors); give another model")
-    total = sum(sizes[name] for name in weights)
-    return Found(source, architecture, total, sum(sizes[name] for name in files))
+    if local or Path(source).is_dir() or is_cached(source, config.revision):
+        folder = _folder(source, config.revision)
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        architecture, download = _architecture(folder, where), 0
+        weights = _weights(sizes, where)
+    else:
+        try:
+            tree = huggingface_hub.HfApi().list_repo_tree(source, revision=config.revision)
+            sizes = {entry.path: getattr(entry, "size", 0) for entry in tree}
+            with tempfile.TemporaryDirectory() as temporary:  # so that the cache stays as it is
+                huggingface_hub.hf_hub_download(
+                    source, "config.json", revision=config.revision, local_dir=temporary
+                )
+                architecture = _architecture(Path(temporary), where)
+        except Exception as error:
+            raise explained(error, source, where) from error
+        weights = _weights(sizes, where)
+        download = sum(sizes[name] for name in needed(sizes))
+    return Found(source, architecture, weights, download)
 
 
 def model_row(found: Found, config: ModelConfig) -> Row:
     """What was found, for reading."""
     if config.path == EMBEDDED:
-        return Row("model", True, f"embedded, {size(found.bytes)}")
-    if Path(found.source).is_dir():
-        return Row("model", True, f"{found.source}, {size(found.bytes)}")
-    if not found.download:
-        return Row("model", True, f"{found.source}, {size(found.bytes)} in the cache")
-    return Row("model", True, f"{found.source}, reachable; {size(found.download)} to download")
+        told = f"embedded, {size(found.bytes)}"
+    elif Path(found.source).is_dir():
+        told = f"{found.source}, {size(found.bytes)}"
+    elif not found.download:
+        told = f"{found.source}, {size(found.bytes)} in the cache"
+    else:
+        told = f"{found.source}, reachable; {size(found.download)} to download"
+    return Row("model", True, told)
 
 
 def fetch_model(config: ModelConfig) -> Row:
@@ -92,36 +101,28 @@ def tokenizer_of(config: ModelConfig) -> Any:
 
     Raises UserError where it loses text.
     """
-    options = {"revision": config.revision, "trust_remote_code": False, "local_files_only": True}
-    return load_tokenizer(model_folder(config.path), options, f"model.path={config.path}")
+    folder = _folder(model_folder(config.path), config.revision)
+    return load_tokenizer(folder, f"model.path={config.path}")
 
 
-def _in_folder(source: str, folder: Path, where: str) -> Found:
-    architecture = _architecture(folder, where)
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-    weights = [name for name in needed(sizes) if name.endswith((".safetensors", ".bin"))]
+def _folder(source: str, revision: str | None) -> Path:
+    folder = Path(source)
+    return folder if folder.is_dir() else cached_folder(source, revision, source)
+
+
+def _weights(sizes: Mapping[str, int], where: str) -> int:
+    """Bytes of the weight files among a model's files."""
+    weights = [name for name in needed(sizes) if name.endswith(WEIGHTS)]
     if not weights:
         raise UserError(f"{where}: no weights there (model.safetensors); give another model")
-    return Found(source, architecture, sum(sizes[name] for name in weights), 0)
+    return sum(sizes[name] for name in weights)
 
 
 def _architecture(folder: Path, where: str) -> Any:
-    read_config(folder, where)
     try:
-        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        return read_architecture(folder, where)
+    except UserError:
+        raise
     except Exception as error:  # whatever the library stumbles on
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{where}: its config.json cannot be read: {reason}") from error
-
-
-def _cached_folder(source: str, revision: str | None) -> Path:
-    path = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)
-    if not isinstance(path, str):
-        raise UserError(f"{source}: not in the cache ({constants.HF_HUB_CACHE}) after all")
-    return Path(path).parent
-
-
-def _on_hub(source: str, revision: str | None) -> Mapping[str, int]:
-    """name -> bytes of the files at the root of a model's repository."""
-    tree = huggingface_hub.HfApi().list_repo_tree(source, revision=revision)
-    return {entry.path: getattr(entry, "size", 0) for entry in tree}

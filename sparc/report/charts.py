@@ -8,79 +8,52 @@ from typing import Any
 from markupsafe import Markup
 
 from sparc.display import numbers
-from sparc.report.svg import (
-    Figure,
-    axis_below,
-    line,
-    linear,
-    mark,
-    picture,
-    rectangle,
-    symlog,
-    tag,
-    text,
-    ticks,
-    whisker,
-)
+from sparc.report.axes import Axis, bent, changes, ends_of, linear, rows, ticks
+from sparc.report.marks import Bars, Dots, Figure, Line, Mark, Point, drawing, inline
 
-_WIDTH = 420.0
 _BINS = 20
 Means = Mapping[str, Mapping[str, float]]
 Change = Mapping[str, Any]
 
 
-def interval_bar(arm: str, change: Change | None, low: float, high: float) -> Markup:
-    """A relative change with its interval on [low, high]; zero is a line. For a table's cell."""
-    scale = linear(low, high, 6, 104)
-    parts = [line(scale(0), 1, scale(0), 17, "zero")]
-    if change is not None and change["relative"] is not None:
-        if change["ci95"]:
-            bounds = [min(max(bound, low), high) for bound in change["ci95"]]
-            parts.append(whisker(arm, scale(bounds[0]), scale(bounds[1]), 9))
-        parts.append(mark(arm, scale(min(max(change["relative"], low), high)), 9, 4))
-    box = {"viewBox": "0 0 110 18", "class": "inline", "aria-hidden": "true", "focusable": "false"}
-    return tag("svg", box, *parts)
+def interval_bar(arm: str, change: Change | None, axis: Axis) -> Markup:
+    """A relative change with its interval; zero is a line. For a table's cell."""
+    return inline(axis, Line("zero", [(0, 0), (0, 1)]), Dots(arm, _changed(change, 0.5)))
 
 
-def _binned(means: Mapping[str, float]) -> list[int]:
-    counts = Counter(min(int(value * _BINS), _BINS - 1) for value in means.values())
-    return [counts[index] for index in range(_BINS)]
-
-
-def _panel(arm: str, counts: Sequence[int], highest: int, top: float, mean: float) -> list[Markup]:
-    x, base = linear(0, 1, 70, _WIDTH - 12), top + 62
-    bar = linear(0, highest, 0, 54)
-    parts = [text(4, base - 24, arm), text(4, base - 10, f"mean {mean:.3f}", class_="small")]
-    for index, count in enumerate(counts):
-        left, right = x(index / _BINS), x((index + 1) / _BINS)
-        if count:
-            height = max(bar(count), 1.5)
-            parts.append(rectangle(left + 0.7, base - height, right - left - 1.4, height, arm))
-    parts += [line(x(0), base, x(1), base), line(x(mean), base - 60, x(mean), base + 4, "mean")]
-    return parts
+def _changed(change: Change | None, y: float) -> list[Point]:
+    if change is None or change["relative"] is None:
+        return []
+    return [Point(change["relative"], y, across=change["ci95"])]
 
 
 def distributions(means: Means, category: str) -> Figure:
-    """How the prompts' mean scores are spread, an arm a panel on one scale."""
+    """How the prompts' mean scores are spread, an arm a row on one scale."""
     arms = [arm for arm in ("baseline", "pruned", "random", "oracle") if means.get(arm)]
-    counts = {arm: _binned(means[arm]) for arm in arms}
+    counts = {
+        arm: Counter(min(int(value * _BINS), _BINS - 1) for value in means[arm].values())
+        for arm in arms
+    }
     averages = {arm: sum(means[arm].values()) / len(means[arm]) for arm in arms}
-    highest = max(max(each) for each in counts.values())
-    parts: list[Markup] = []
+    highest = max(max(each.values()) for each in counts.values())
+    marks: list[Mark] = []
     for row, arm in enumerate(arms):
-        parts += _panel(arm, counts[arm], highest, 6.0 + 72 * row, averages[arm])
-    bottom = 72.0 * len(arms)
-    at = [0.0, 0.25, 0.5, 0.75, 1.0]
-    scale = linear(0, 1, 70, _WIDTH - 12)
-    title = f"mean score of a prompt (tallest bar: {highest} prompts)"
-    axis = axis_below(scale, at, [f"{value:g}" for value in at], bottom, title, 4)
-    label = f"Toxicity of {category} prompts: " + ", ".join(
-        f"{arm} mean {averages[arm]:.3f}" for arm in arms
-    )
+        base, mean = row + 0.95, averages[arm]
+        bars = [
+            (i / _BINS, (i + 1) / _BINS, base, base - 0.8 * n / highest)
+            for i, n in counts[arm].items()
+        ]
+        marks += [Bars(arm, bars), Line("axis", [(0, base), (1, base)])]
+        marks.append(Line("mean", [(mean, row), (mean, row + 1)]))
+    title = f"Toxicity of {category} prompts"
+    told = ", ".join(f"{arm} mean {averages[arm]:.3f}" for arm in arms)
+    x = linear(0, 1, f"mean score of a prompt (tallest bar: {highest} prompts)")
+    y = rows([f"{arm} {averages[arm]:.3f}" for arm in arms], 66)
     return Figure(
-        f"Toxicity of {category} prompts",
-        "Each prompt counts once, with the mean score of its completions. The line is the mean.",
-        picture(_WIDTH, bottom + 38, label, [*axis, *parts]),
+        title,
+        "Each prompt counts once, with the mean score of its completions. "
+        "The line is the mean, which stands beside the arm.",
+        drawing(f"{title}: {told}", x, y, *marks),
         ["mean score", *arms],
         [
             [f"{i / _BINS:.2f} to {(i + 1) / _BINS:.2f}", *(str(counts[arm][i]) for arm in arms)]
@@ -90,126 +63,161 @@ def distributions(means: Means, category: str) -> Figure:
     )
 
 
-def _bubble(arm: str, x: float, y: float, radius: float) -> Markup:
-    if arm == "random":
-        return rectangle(x - radius, y - radius, 2 * radius, 2 * radius, f"bubble {arm}")
-    return tag("circle", {"cx": x, "cy": y, "r": radius, "class": f"bubble {arm}"})
-
-
 def paired(means: Means, category: str) -> Figure:
     """Every prompt's mean score before (across) and after (up): below the diagonal it fell."""
-    size, left = 264.0, 78.0
-    x, y = linear(0, 1, left, left + size), linear(0, 1, 12 + size, 12)
-    at = [0.0, 0.5, 1.0]
-    labels = [f"{value:g}" for value in at]
-    parts = axis_below(x, at, labels, y(0) + 9, "baseline mean score", 12)
-    parts += [line(left, y(value), left + size, y(value), "grid") for value in at]
-    parts += [text(left - 14, y(v) + 4, label, "end") for v, label in zip(at, labels, strict=True)]
-    parts += [text(4, y(0.75), "mean score", class_="title"), text(4, y(0.75) + 14, "after")]
-    parts.append(line(x(0), y(0), x(1), y(1), "diagonal"))
+    marks: list[Mark] = [Line("diagonal", [(0, 0), (1, 1)])]
     told: list[str] = []
-    rows: list[list[str]] = []
+    table: list[list[str]] = []
     for arm in ("random", "pruned"):
         after = means.get(arm) or {}
-        both = [
-            (value, after[prompt]) for prompt, value in means["baseline"].items() if prompt in after
-        ]
+        both = [(value, after[name]) for name, value in means["baseline"].items() if name in after]
         if not both:
             continue
-        cells = Counter((round(a * _BINS), round(b * _BINS)) for a, b in both)
-        for (a, b), count in sorted(cells.items()):
-            radius = 2.2 + 8 * math.sqrt(count / max(cells.values()))
-            parts.append(_bubble(arm, x(a / _BINS), y(b / _BINS), radius))
-            rows.append([arm, f"{a / _BINS:.2f}", f"{b / _BINS:.2f}", str(count)])
+        cells = Counter((round(a * _BINS) / _BINS, round(b * _BINS) / _BINS) for a, b in both)
+        most = max(cells.values())
+        bubbles = [
+            Point(a, b, size=2.2 + 8 * math.sqrt(count / most))
+            for (a, b), count in sorted(cells.items())
+        ]
+        marks.append(Dots(f"{arm} bubble", bubbles))
+        table += [[arm, f"{a:.2f}", f"{b:.2f}", str(n)] for (a, b), n in sorted(cells.items())]
         fell, rose = sum(b < a for a, b in both), sum(b > a for a, b in both)
         told.insert(0, f"{arm}: {fell} of {len(both)} prompts lower, {rose} higher")
     label = "; ".join(told)
-    caption = f"{label}. Area: prompts (discs pruned, squares random). Diagonal: no change."
-    drawing = picture(_WIDTH, size + 58, f"{category} prompts, {label}", parts)
-    columns = ["arm", "baseline", "after", "prompts"]
-    return Figure("Prompt by prompt", caption, drawing, columns, rows)
+    x, y = linear(0, 1, "baseline mean score"), linear(0, 1, "mean score after")
+    return Figure(
+        "Prompt by prompt",
+        f"{label}. Area: prompts (discs pruned, squares random). Diagonal: no change.",
+        drawing(f"{category} prompts, {label}", x, y, *marks),
+        ["arm", "baseline", "after", "prompts"],
+        table,
+    )
 
 
-def levels(
-    title: str, metric: str, rows: Sequence[tuple[str, Mapping[str, float]]], caption: str
-) -> Figure:
-    """A proportion or score of every row (a prompt category), all arms on one line."""
-    arms = list(dict.fromkeys(arm for _, values in rows for arm in values))
-    top = max([value for _, values in rows for value in values.values()] + [0.05])
-    x = linear(0, top, 96, _WIDTH - 24)
-    bottom = 14.0 + 30 * len(rows)
-    at = ticks(0, top, 4)
-    parts = axis_below(x, at, [f"{value:g}" for value in at], bottom, metric, 6)
-    for row, (name, values) in enumerate(rows):
-        y = 22.0 + 30 * row
-        parts.append(text(4, y + 4, name))
-        parts.append(line(x(min(values.values())), y, x(max(values.values())), y, "link"))
-        parts += [mark(arm, x(value), y, 5) for arm, value in values.items()]
+def _rows_of_dots(
+    label: str, x: Axis, found: Sequence[tuple[str, Sequence[tuple[str, float]]]]
+) -> Markup:
+    """Each row's (arm, value) on one line."""
+    marks: list[Mark] = []
+    for row, (_, told) in enumerate(found):
+        y, values = row + 0.5, [value for _, value in told]
+        marks.append(Line("link", [(min(values), y), (max(values), y)]))
+        marks += [Dots(arm, [Point(value, y)]) for arm, value in told]
+    return drawing(label, x, rows(name for name, _ in found), *marks)
+
+
+def levels(metric: str, found: Sequence[tuple[str, Mapping[str, float]]]) -> Figure:
+    """A proportion or score of every kind of prompt, all arms on one line."""
+    arms = list(dict.fromkeys(arm for _, values in found for arm in values))
+    x = linear(0, max([0.05, *(v for _, values in found for v in values.values())]), metric)
     told = "; ".join(
         f"{name}: " + ", ".join(f"{arm} {value:.3f}" for arm, value in values.items())
-        for name, values in rows
+        for name, values in found
     )
-    table = [
-        [name, *(f"{v[arm]:.3f}" if arm in v else numbers.MISSING for arm in arms)]
-        for name, v in rows
-    ]
-    drawing = picture(_WIDTH, bottom + 38, f"{title}. {told}", parts)
-    return Figure(title, caption, drawing, [metric, *arms], table)
+    title, drawn = "Every kind of prompt", [(name, list(v.items())) for name, v in found]
+    return Figure(
+        title,
+        f"{metric.capitalize()} of the completions, by kind of prompt, in every arm.",
+        _rows_of_dots(f"{title}. {told}", x, drawn),
+        [metric, *arms],
+        [
+            [name, *(f"{v[arm]:.3f}" if arm in v else numbers.MISSING for arm in arms)]
+            for name, v in found
+        ],
+    )
 
 
-_SYMLOG_TICKS = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0, 10.0, 100.0)
-
-
-def _forest_row(
-    name: str, arms: Mapping[str, Change | None], x: Any, top: float
-) -> tuple[list[Markup], list[list[str]]]:
-    parts, table = [text(4, top + 14 + 7 * (len(arms) - 1), name)], []
-    for index, (arm, change) in enumerate(arms.items()):
-        if change is None or change["relative"] is None:
-            table.append([name, arm, numbers.MISSING, numbers.MISSING])
-            continue
-        y = top + 10 + 15 * index
-        if change["ci95"]:
-            parts.append(whisker(arm, x(change["ci95"][0]), x(change["ci95"][1]), y))
-        parts.append(mark(arm, x(change["relative"]), y, 4))
-        table.append([name, arm, numbers.percent(change["relative"]), numbers.interval(change)])
-    return parts, table
-
-
-def forest(rows: Sequence[tuple[str, Mapping[str, Change | None]]]) -> Figure:
+def forest(found: Sequence[tuple[str, Mapping[str, Change | None]]]) -> Figure:
     """Relative change of each text's perplexity in every arm, with its 95% interval."""
-    ends = [
-        bound
-        for _, arms in rows
-        for change in arms.values()
-        if change and change["relative"] is not None
-        for bound in (change["relative"], *(change["ci95"] or ()))
-    ]
-    unit = 0.005
-    low, high = min([-0.011, *ends]), max([0.011, *ends])
-    scale = linear(symlog(low, unit), symlog(high, unit), 92, _WIDTH - 22)
-
-    def x(value: float) -> float:
-        return scale(symlog(value, unit))
-
-    at = [value for value in _SYMLOG_TICKS if low <= value <= high]
-    labels = [numbers.signed(100 * value, 0) + "%" for value in at]
-    marks, table, top = [], [], 6.0
-    for name, arms in rows:
-        drawn, told = _forest_row(name, arms, x, top)
-        marks += drawn
-        table += told
-        top += 12 + 15 * len(arms)
-    title = "change of perplexity (linear near zero, then logarithmic)"
-    parts = [*axis_below(x, at, labels, top, title, 4), line(x(0), 4, x(0), top, "zero"), *marks]
-    label = "Change of perplexity. " + "; ".join(
-        f"{name}, {arm}: {change}" for name, arm, change, _ in table
+    marks: list[Dots] = []
+    table: list[list[str]] = []
+    for row, (name, arms) in enumerate(found):
+        for index, (arm, change) in enumerate(arms.items()):
+            marks.append(Dots(arm, _changed(change, row + (index + 0.7) / (len(arms) + 0.4))))
+            relative = None if change is None else change["relative"]
+            told = numbers.MISSING if relative is None else numbers.interval(change)
+            table.append([name, arm, numbers.percent(relative), told])
+    x = changes(
+        ends_of(change for _, arms in found for change in arms.values()),
+        "change of perplexity (linear near zero, then logarithmic)",
+        unit=0.005,
     )
+    spoken = "; ".join(f"{name}, {arm}: {change}" for name, arm, change, _ in table)
+    label = f"Change of perplexity. {spoken}"
     return Figure(
         "Perplexity of each text",
         "Marks are changes against the baseline, bars 95% intervals over windows of text. "
         "Undesired text is meant to become less likely; the others are meant to stay.",
-        picture(_WIDTH, top + 38, label, parts),
+        drawing(label, x, rows((name for name, _ in found), 57), *marks),
         ["text", "arm", "change", "95% interval"],
         table,
+    )
+
+
+def per_layer(counts: Sequence[int]) -> Figure:
+    """How many neurons were removed from each layer."""
+    title, highest = "Neurons removed from each layer", max([*counts, 1])
+    x = Axis(
+        0, len(counts), [(i + 0.5, str(i)) for i in range(len(counts))], title="layer", grid=False
+    )
+    whole = [(v, f"{v:.0f}") for v in ticks(0, highest, 4) if v == int(v)]
+    bars = [(i + 0.1, i + 0.9, 0.0, float(n)) for i, n in enumerate(counts) if n]
+    told = ", ".join(f"layer {layer}: {count}" for layer, count in enumerate(counts))
+    return Figure(
+        title,
+        f"{sum(counts)} neurons of {len(counts)} layers, ranked over all layers at once.",
+        drawing(f"{title}. {told}", x, Axis(0, highest, whole, length=170), Bars("pruned", bars)),
+        ["layer", "neurons removed"],
+        [[str(layer), str(count)] for layer, count in enumerate(counts)],
+    )
+
+
+def contrast_distribution(contrast: Mapping[str, Any]) -> Figure:
+    """The contrast of all neurons as a histogram; those below the cut were removed.
+
+    Args:
+        contrast: `edges` (ascending), `counts`, `cut` (the highest contrast removed) and `unit`,
+            below which the axis is linear.
+    """
+    edges, counts, unit, cut = (contrast[key] for key in ("edges", "counts", "unit", "cut"))
+    bins = [(low, high, n) for low, high, n in zip(edges, edges[1:], counts, strict=False) if n]
+    x = bent(edges[0], edges[-1], unit, "contrast: general minus undesired relevance")
+    y = bent(0, max([*counts, 1]), 1)
+    removed = [(low, high, 0, n) for low, high, n in bins if high <= cut]
+    kept = [(low, high, 0, n) for low, high, n in bins if high > cut]
+    line = Line("cut", [(cut, y.low), (cut, y.high)], "removed", "end")
+    below = sum(box[-1] for box in removed)
+    label = f"Contrast of {sum(counts)} neurons: {below} lie below the cut at {cut:.3g}"
+    return Figure(
+        "Where the cut falls",
+        "All neurons by contrast; both axes linear near zero, then logarithmic. Those left of the "
+        "dashed line have the lowest contrast (most relevant to undesired text) and were removed.",
+        drawing(label, x, y, Bars("pruned", removed), Bars("baseline", kept), line),
+        ["contrast", "neurons"],
+        [[f"{low:.3g} to {high:.3g}", str(count)] for low, high, count in bins],
+    )
+
+
+def seed_agreement(neurons: Sequence[Mapping[str, Any]]) -> Figure:
+    """The contrast of the first removed neurons in every reference seed.
+
+    Args:
+        neurons: Records of neurons.json that have a card.
+    """
+    found = []
+    for neuron in neurons:
+        scores = {(e["seed"], e["set"]): e["score"] for e in neuron["card"]["scores"]}
+        seeds = sorted({seed for seed, _ in scores})
+        values = [scores[seed, "general"] - scores[seed, "undesired"] for seed in seeds]
+        found.append((f"{neuron['layer']}.{neuron['index']}", values))
+    every = [value for _, values in found for value in values]
+    x = linear(min(every), max([0.0, *every]), "contrast")
+    told = "; ".join(f"{n}: " + ", ".join(f"{v:.3g}" for v in values) for n, values in found)
+    label = f"Contrast of each neuron by reference seed. {told}"
+    return Figure(
+        "The same neurons in every reference seed",
+        "Rows are removed neurons (layer.index), dots their contrast in each reference seed.",
+        _rows_of_dots(label, x, [(n, [("pruned", v) for v in values]) for n, values in found]),
+        ["neuron", *(f"seed {i}" for i in range(max(len(v) for _, v in found)))],
+        [[name, *(f"{value:.4g}" for value in values)] for name, values in found],
     )

@@ -1,52 +1,39 @@
 """The metrics of results.json as cards and table rows."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from sparc.display import numbers
-from sparc.display.plain import visible
+from sparc.report.axes import changes, ends_of
 from sparc.report.charts import interval_bar
-from sparc.runs.tree import leaf
+from sparc.runs.tree import Path, is_metric, leaf, leaves
 
-Path = tuple[str, ...]
+_Results = Mapping[str, Any]
+GENERAL = ("perplexity", "general")
 _FIRST: tuple[Path, ...] = (
     ("toxicity", "rate"),
-    ("perplexity", "general"),
+    GENERAL,
     ("perplexity", "benign"),
     ("toxicity", "expected_max"),
     ("toxicity", "mean"),
     ("repetition", "loop_rate"),
 )
 _NOTES = {
-    "rate": "share of completions that score {threshold} or more; meant to fall",
+    "rate": "share of completions that score {threshold:g} or more; meant to fall",
     "mean": "mean score of the completions; meant to fall",
     "expected_max": "mean over prompts of the highest score; meant to fall",
     "loop_rate": "share of completions that repeat themselves; meant to stay low",
 }
+_CHANGES = {
+    "pruned": ("change",),
+    "random": ("control", "random", "change"),
+    "oracle": ("control", "oracle", "change"),
+}
 
 
-@dataclass(frozen=True)
-class ArmChange:
-    """One arm's line of a card: its mark, its change and the interval of that change."""
-
-    arm: str
-    bar: Markup
-    change: str
-    interval: str
-
-
-@dataclass(frozen=True)
-class Card:
-    """One metric: its value before and after, and every arm's change."""
-
-    title: str
-    note: str
-    before: str
-    after: str
-    arms: list[ArmChange]
+def primary_of(results: _Results) -> Path:
+    """The path of the metric that decides."""
+    return tuple(results["evaluation"]["primary_metric"].split("."))
 
 
 def name(path: Path) -> str:
@@ -54,99 +41,93 @@ def name(path: Path) -> str:
     return " ".join(path).replace("_", " ")
 
 
-def arm_changes(results: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def arm_changes(results: _Results, path: Path) -> dict[str, Any]:
     """arm -> leaf of its change against the baseline, for the arms that this run has."""
-    control = results["control"]
-    trees = {
-        "pruned": results["change"],
-        "random": leaf(control, "random", "change"),
-        "oracle": leaf(control, "oracle", "change"),
-    }
+    trees = {arm: leaf(results, *where) for arm, where in _CHANGES.items()}
     return {arm: leaf(tree, *path) for arm, tree in trees.items() if tree is not None}
 
 
-def _range(changes: Mapping[str, Any]) -> tuple[float, float]:
-    ends = [
-        value
-        for change in changes.values()
-        if change and change["relative"] is not None
-        for value in (change["relative"], *(change["ci95"] or ()))
-    ]
-    # never narrower than one percent, so that noise does not look like an effect
-    return min([-0.01, *ends]), max([0.01, *ends])
+def before_and_after(baseline: Any, pruned: Any, path: Path) -> list[str]:
+    """A metric's value in two trees."""
+    return [numbers.quantity(path, leaf(tree, *path, "value")) for tree in (baseline, pruned)]
 
 
-def card(results: Mapping[str, Any], path: Path) -> Card | None:
-    """The card of the metric at `path`; None where it was not measured."""
-    if leaf(results["change"], *path) is None:
-        return None
-    changes = arm_changes(results, path)
-    low, high = _range(changes)
-    note = _NOTES.get(path[-1], "").format(threshold=f"{results['evaluation']['threshold']:g}")
+def change_and_interval(change: Any, path: Path) -> list[str]:
+    """A metric's change in a tree, and its interval."""
+    found = leaf(change, *path)
+    return [numbers.changed(path, found), numbers.interval(found)]
+
+
+def cards(results: _Results) -> list[dict[str, Any]]:
+    """The cards of the first screen, the metric that decides first; those that were measured."""
+    paths = dict.fromkeys([primary_of(results), *_FIRST])
+    return [_card(results, path) for path in paths if leaf(results["change"], *path) is not None]
+
+
+def _card(results: _Results, path: Path) -> dict[str, Any]:
+    """One metric: its value before and after, and every arm's picture, change and interval."""
+    arms = arm_changes(results, path)
+    axis = changes(ends_of(arms.values()))
+    note = _NOTES.get(path[-1], "").format(threshold=results["evaluation"]["threshold"])
     if path[0] == "perplexity":
         tokens = leaf(results["baseline"], *path, "tokens")
-        note = f"how unexpected {visible(path[-1])} text is; meant to stay"
+        note = f"how unexpected {path[-1]} text is; meant to stay"
         note += f" ({tokens:,} tokens)" if tokens else ""
-    return Card(
-        title=name(path),
-        note=note,
-        before=numbers.quantity(path, leaf(results["baseline"], *path, "value")),
-        after=numbers.quantity(path, leaf(results["pruned"], *path, "value")),
-        arms=[
-            ArmChange(
+    before, after = before_and_after(results["baseline"], results["pruned"], path)
+    return {
+        "title": name(path),
+        "note": note,
+        "before": before,
+        "after": after,
+        "arms": [
+            (
                 arm,
-                interval_bar(arm, change, low, high),
+                interval_bar(arm, change, axis),
                 numbers.changed(path, change),
                 numbers.interval(change),
             )
-            for arm, change in changes.items()
+            for arm, change in arms.items()
         ],
-    )
+    }
 
 
-def cards(results: Mapping[str, Any]) -> list[Card]:
-    """The cards of the first screen, the metric that decides first."""
-    primary = tuple(results["evaluation"]["primary_metric"].split("."))
-    paths = [primary, *(path for path in _FIRST if path != primary)]
-    return [made for path in paths if (made := card(results, path)) is not None]
-
-
-def _leaves(tree: Mapping[str, Any], path: Path = ()) -> Iterator[Path]:
-    for key, value in tree.items():
-        if value is None or "absolute" in value:
-            yield (*path, key)
-        else:
-            yield from _leaves(value, (*path, key))
-
-
-def all_rows(results: Mapping[str, Any]) -> list[list[str]]:
+def all_rows(results: _Results) -> list[list[str]]:
     """Every metric: name, baseline, pruned, change, interval, p, random change, oracle change."""
     rows = []
-    for path in _leaves(results["change"]):
-        changes = arm_changes(results, path)
-        own = changes["pruned"]
+    for path, own in leaves(results["change"], is_metric):
+        arms = arm_changes(results, path)
         rows.append(
             [
                 name(path),
-                numbers.quantity(path, leaf(results["baseline"], *path, "value")),
-                numbers.quantity(path, leaf(results["pruned"], *path, "value")),
-                numbers.changed(path, own),
-                numbers.interval(own),
+                *before_and_after(results["baseline"], results["pruned"], path),
+                *change_and_interval(results["change"], path),
                 numbers.chance(own),
-                numbers.changed(path, changes.get("random")),
-                numbers.changed(path, changes.get("oracle")),
+                *(numbers.changed(path, arms.get(arm)) for arm in ("random", "oracle")),
             ]
         )
     return rows
 
 
-def levels(results: Mapping[str, Any], path: Path) -> dict[str, float]:
+def curve_rows(results: _Results) -> list[list[str]]:
+    """One row an amount of neurons: value, change and interval of the two main metrics."""
+    rows = []
+    for point in results.get("curve", []):
+        row = [str(point["num_neurons"])]
+        for path in (primary_of(results), GENERAL):
+            row.append(numbers.quantity(path, leaf(point["pruned"], *path, "value")))
+            row += change_and_interval(point["change"], path)
+        rows.append(row)
+    return rows
+
+
+def levels(results: _Results, path: Path) -> dict[str, float]:
     """arm -> value of the metric at `path`; controls from the baseline and their change."""
     before = leaf(results["baseline"], *path, "value")
     if before is None:
         return {}
-    found = {"baseline": before}
-    for arm, change in arm_changes(results, path).items():
-        if change is not None and change["absolute"] is not None:
-            found[arm] = before + change["absolute"]
-    return found
+    found = {
+        arm: before + change["absolute"]
+        for arm, change in arm_changes(results, path).items()
+        if change is not None and change["absolute"] is not None
+    }
+    return {"baseline": before, **found}

@@ -1,30 +1,19 @@
 """The charts of a sweep's report, each a pure function from points to a figure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean as mean
 from typing import Any
 
-from markupsafe import Markup
+from sparc.report.axes import Axis, changes, ends_of, percents
+from sparc.report.marks import Dots, Figure, Line, Mark, Point, drawing
+from sparc.report.metrics import GENERAL
+from sparc.report.metrics import change_and_interval as _told
+from sparc.runs.tree import Path, leaf
+from sparc.sweeps.seed_means import Point as Measured
 
-from sparc.display import numbers
-from sparc.report.svg import Figure, Scale, axis_below, mark, picture, tag
-from sparc.report.sweep_marks import (
-    BOTTOM,
-    SHAPES,
-    TOP,
-    WIDTH,
-    amounts_axis,
-    axis_left,
-    change_axis,
-    path_line,
-    sign,
-    upright,
-)
-from sparc.runs.tree import leaf
-from sparc.sweeps.points import Point
-
-Path = tuple[str, ...]
-Change = Mapping[str, Any]
+_SHAPES = 5  # marks and colours of the style sheet; further methods repeat them with broken lines
 
 
 @dataclass(frozen=True)
@@ -33,61 +22,44 @@ class Series:
 
     name: str
     index: int
-    points: Sequence[Point]
+    points: Sequence[Measured]
 
     @property
     def style(self) -> str:
         """Classes of the style sheet."""
-        return f"s{self.index % SHAPES}" + (" broken" if self.index >= SHAPES else "")
+        return f"s{self.index % _SHAPES}" + (" broken" if self.index >= _SHAPES else "")
+
+    def measured(self, tree: str, *paths: Path) -> list[tuple[Measured, list[Any]]]:
+        """The points whose `tree` has relative changes at all `paths`, each with these."""
+        found = [
+            (each, [leaf(getattr(each, tree), *path) for path in paths]) for each in self.points
+        ]
+        return [
+            (point, told)
+            for point, told in found
+            if all(change and change["relative"] is not None for change in told)
+        ]
 
 
-def usable(change: Change | None) -> bool:
-    """Whether a relative change was measured."""
-    return change is not None and change["relative"] is not None
+def _random_band(series: Sequence[Series], path: Path) -> list[Mark]:
+    """The random control, from the lowest to the highest of the methods' intervals, and its mean.
 
-
-def ends_of(changes: Sequence[Change | None]) -> Iterator[float]:
-    """All that an axis must hold: the relative changes and the ends of their intervals."""
-    for change in changes:
-        if change is not None and change["relative"] is not None:
-            yield from (change["relative"], *(change["ci95"] or ()))
-
-
-def random_control(series: Sequence[Series], path: Path) -> list[tuple[int, float, float, float]]:
-    """(amount, low, mean, high) of the random control.
-
-    Several methods have one each: low and high are the outermost ends of their intervals, mean is
-    the mean of their means.
+    Several methods have one each; the mean is that of their means.
     """
-    found: dict[int, list[Change]] = {}
+    found: dict[int, list[Any]] = defaultdict(list)
     for each in series:
-        for point in each.points:
-            change = leaf(point.random, *path)
-            if usable(change):
-                found.setdefault(point.num_neurons, []).append(change)
-    control = []
-    for amount, changes in sorted(found.items()):
-        ends = list(ends_of(changes))
-        mean = sum(change["relative"] for change in changes) / len(changes)
-        control.append((amount, min(ends), mean, max(ends)))
-    return control
-
-
-def _band(control: Sequence[tuple[int, float, float, float]], x: Scale, y: Scale) -> list[Markup]:
-    if not control:
+        for point, (change,) in each.measured("random", path):
+            found[point.num_neurons].append(change)
+    if not found:
         return []
-    # one amount alone still gets a band to see
-    half = 9.0 if len(control) == 1 else 0.0
-    above = [(x(amount) + d, y(high)) for amount, _, _, high in control for d in {-half, half}]
-    below = [(x(amount) + d, y(low)) for amount, low, _, _ in control for d in {-half, half}]
-    corners = [*sorted(above), *sorted(below, reverse=True)]
-    at = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
-    middle = [(x(amount), y(mean)) for amount, _, mean, _ in control]
-    return [
-        tag("polygon", {"points": at, "class": "band"}),
-        path_line("random", middle),
-        *(mark("random", a, b, 3.5) for a, b in middle),
-    ]
+    amounts = sorted(found)
+    wide = (0.95, 1.05) if len(amounts) == 1 else (1,)  # one amount alone still gets a band to see
+    above = [(amount * by, max(ends_of(found[amount]))) for amount in amounts for by in wide]
+    below = [(amount * by, min(ends_of(found[amount]))) for amount in amounts for by in wide]
+    means = [mean(each["relative"] for each in found[amount]) for amount in amounts]
+    middle = [Point(x, y, size=4) for x, y in zip(amounts, means, strict=True)]
+    band = Line("band random", [*above, *reversed(below)], filled=True)
+    return [band, Dots("random", middle, joined=True)]
 
 
 def against_amount(title: str, path: Path, series: Sequence[Series], caption: str) -> Figure | None:
@@ -95,52 +67,86 @@ def against_amount(title: str, path: Path, series: Sequence[Series], caption: st
 
     None where it was measured nowhere.
     """
-    changes = [leaf(p.change, *path) for each in series for p in each.points]
-    if not any(map(usable, changes)):
+    points = [point for each in series for point in each.points]
+    pruned = [leaf(point.change, *path) for point in points]
+    if not ends_of(pruned):
         return None
-    control = random_control(series, path)
-    ends = [*ends_of(changes), *(end for _, low, _, high in control for end in (low, high))]
-    y, at = change_axis(ends, BOTTOM, TOP)
-    amounts = sorted({point.num_neurons for each in series for point in each.points})
-    x, shown = amounts_axis(amounts)
-    labels = [f"{amount:,}" for amount in shown]
-    below = axis_below(x, shown, labels, BOTTOM, "neurons removed", TOP)
-    parts = [*axis_left(y, at), *below, *_band(control, x, y)]
+    amounts = sorted({point.num_neurons for point in points})
+    low, high = (0.8, 1.2) if len(amounts) == 1 else (1, 1)
+    ticks = [(amount, f"{amount:,}") for amount in amounts]
+    x = Axis(low * amounts[0], high * amounts[-1], ticks, "neurons removed", unit=1)
+    y = changes(ends_of([*pruned, *(leaf(point.random, *path) for point in points)]))
+    marks = _random_band(series, path)
     for place, each in enumerate(series):
-        shift = 5.0 * (place - (len(series) - 1) / 2)
-        parts += _drawn(each, path, x, y, shift)
-    rows = [row for each in series for row in _told(each, path)]
-    spoken = "; ".join(f"{name}, {amount} neurons: {change}" for name, amount, change, *_ in rows)
-    drawing = picture(WIDTH, BOTTOM + 38, f"{title}. {spoken}", parts)
-    columns = ["method", "neurons removed", "change", "95% interval", "random", "95% interval"]
-    return Figure(title, caption, drawing, columns, rows)
-
-
-def _drawn(series: Series, path: Path, x: Scale, y: Scale, shift: float) -> Iterator[Markup]:
-    # shifted, so that the intervals of several methods stand beside each other
-    places = []
-    marks = []
-    for point in series.points:
-        change = leaf(point.change, *path)
-        if not usable(change):
-            continue
-        at = x(point.num_neurons) + shift, y(change["relative"])
-        places.append(at)
-        if change["ci95"]:
-            marks.append(upright(series.style, at[0], y(change["ci95"][0]), y(change["ci95"][1])))
-        marks.append(sign(series.style, *at))
-    yield path_line(series.style, places)
-    yield from marks
-
-
-def _told(series: Series, path: Path) -> Iterator[list[str]]:
-    for point in series.points:
-        change, random = leaf(point.change, *path), leaf(point.random, *path)
-        yield [
-            series.name,
-            f"{point.num_neurons:,}",
-            numbers.changed(path, change),
-            numbers.interval(change),
-            numbers.changed(path, random),
-            numbers.interval(random),
+        dots = [
+            Point(point.num_neurons, change["relative"], up=change["ci95"])
+            for point, (change,) in each.measured("change", path)
         ]
+        shift = 5.0 * (place - (len(series) - 1) / 2)
+        marks.append(Dots(each.style, dots, joined=True, shift=shift))
+    rows = [
+        [*_named(each, p), *_told(p.change, path), *_told(p.random, path)]
+        for each in series
+        for p in each.points
+    ]
+    spoken = "; ".join(f"{name}, {amount} neurons: {change}" for name, amount, change, *_ in rows)
+    columns = ["method", "neurons removed", "change", "95% interval", "random", "95% interval"]
+    return Figure(title, caption, drawing(f"{title}. {spoken}", x, y, *marks), columns, rows)
+
+
+def _named(series: Series, point: Measured) -> list[str]:
+    return [series.name, f"{point.num_neurons:,}"]
+
+
+def trade_off(series: Sequence[Series], primary: Path, metric: str) -> Figure | None:
+    """Change of the primary metric (up) against that of general perplexity (across).
+
+    None where no point has both.
+    """
+    pruned = [(each, each.measured("change", GENERAL, primary)) for each in series]
+    random = [told for each in series for _, told in each.measured("random", GENERAL, primary)]
+    every = [*random, *(told for _, points in pruned for _, told in points)]
+    if not every:
+        return None
+    budget = series[0].points[0].budget
+    allowed = percents([0.0, budget])[1]
+    costs = ends_of(across for across, _ in every)
+    near = max(costs) > 0.3 * budget  # a far budget would leave no room for the points
+    x = changes([*costs, budget] if near else costs, "change of general perplexity")
+    y = changes(ends_of(up for _, up in every))
+    side = "end" if x.at(budget) > 0.7 else "start"  # where there is room
+    ends = [(budget, y.low), (budget, y.high)]
+    marks: list[Mark] = [Line("cut", ends, f"budget {allowed}", side)] if near else []
+    controls = [Point(across["relative"], up["relative"], size=4) for across, up in random]
+    marks += [Dots("random", controls), *map(_costs, pruned)]
+    rows = [
+        [*_named(each, point), *_told(point.change, primary), *_told(point.change, GENERAL)]
+        for each, points in pruned
+        for point, _ in points
+    ]
+    spoken = "; ".join(
+        f"{name}, {n} neurons: {up} at {across}" for name, n, up, _, across, _ in rows
+    )
+    label = f"Change of {metric} at a change of general perplexity. {spoken}"
+    said = "The broken line is the budget" if near else f"The budget is {allowed}"
+    caption = (
+        f"Change of {metric} (up) against that of general perplexity (across), with 95% intervals; "
+        "numbers are neurons removed, squares the random control. "
+        f"Down and left is better. {said}."
+    )
+    columns = ["method", "neurons removed", metric, "95% interval", "general perplexity"]
+    columns.append("95% interval")
+    return Figure("The trade-off", caption, drawing(label, x, y, *marks), columns, rows)
+
+
+def _costs(pruned: tuple[Series, Sequence[tuple[Measured, Sequence[Any]]]]) -> Dots:
+    series, measured = pruned
+    dots = [
+        Point(
+            *(across["relative"], up["relative"]),
+            *(across["ci95"], up["ci95"]),
+            label=f"{point.num_neurons:,}",
+        )
+        for point, (across, up) in measured
+    ]
+    return Dots(f"{series.style} faint", dots, joined=True)

@@ -1,4 +1,4 @@
-"""Saved runs: what their folders hold, read without trust."""
+"""Runs: what their folders hold, written whole and read without trust."""
 
 from sparc.runs.folder import Run
 

@@ -126,28 +126,23 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = _DEEPEST) -> Any:
     """`value`, if it is plain data of bounded depth. Raises ValueError otherwise."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        children: list[Any] = []
-        for each in level:
-            if type(each) is dict:
-                if not all(type(key) is str for key in each):
-                    raise ValueError("a key that is no text")
-                children += each.values()
-            elif type(each) is list:
-                children += each
-            elif each is not None and type(each) not in (str, int, float, bool):
-                raise ValueError(f"{type(each).__name__} is no plain data")
-            elif (type(each) is float and not math.isfinite(each)) or (
-                type(each) is int and abs(each) >= 10**_DIGITS
-            ):
-                raise ValueError("a number that is not finite")
-        if not children:
-            return value
-        level = children
-    raise ValueError("nested too deeply")
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    kind = type(value)
+    if kind is dict and not all(type(key) is str for key in value):
+        raise ValueError("a key that is no text")
+    if kind in (dict, list):
+        for each in value.values() if kind is dict else value:
+            _plain(each, depth - 1)
+    elif value is not None and kind not in (str, int, float, bool):
+        raise ValueError(f"{kind.__name__} is no plain data")
+    elif (kind is float and not math.isfinite(value)) or (
+        kind is int and abs(value) >= 10**_DIGITS
+    ):
+        raise ValueError("a number that is not finite")
+    return value
 
 
 class _Loader(get_yaml_loader()):  # type: ignore[misc]  # OmegaConf's: numbers as it reads them

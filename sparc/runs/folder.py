@@ -1,6 +1,7 @@
-"""The folder of a saved run: what each of its files says, checked when it is first asked for."""
+"""The folder of a run: its files are written whole, and checked when they are first asked for."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from sparc.errors import UserError
 from sparc.runs import files, schema
+from sparc.runs.fitting import fault
 from sparc.runs.tree import leaf
+from sparc.storage.artifacts import whole, write_json, write_lines
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 RESULTS_FILE, NEURONS_FILE = "results.json", "neurons.json"
-REFERENCES_FILE, CONTRAST_FILE = "references.jsonl", "contrast.safetensors"
+REFERENCES_FILE, COMPLETIONS_FILE = "references.jsonl", "completions.jsonl"
+_CONTRAST_FILE, _EXPLANATIONS_FILE = "contrast.safetensors", "explanations.json"
+_CONFIG_FILE = Path(".hydra") / "config.yaml"
 _MB = 10**6
 _SETTINGS, _JSON, _LINES, _TENSOR = _MB // 8, 64 * _MB, 512 * _MB, 512 * _MB  # bytes at most
 _MEASURED = (
@@ -32,11 +37,11 @@ _REPORTED = (
 
 @dataclass(frozen=True)
 class Run:
-    """The saved run in `folder`.
+    """The run in `folder`: the only writer and reader of its parts.
 
-    Nothing in it is trusted: files are bounded, hold plain data and fit the schema; interpolations
-    and targets stay texts. Every attribute raises UserError, in one line, where its file cannot be
-    read or says what no run says. Files that a run need not have give an empty value.
+    Nothing in a saved one is trusted: files are bounded, hold plain data and fit the schema;
+    interpolations and targets stay texts. Every attribute raises UserError, in one line, where its
+    file cannot be read or says what no run says. What a run need not have gives an empty value.
     """
 
     folder: Path
@@ -44,8 +49,8 @@ class Run:
     @cached_property
     def results(self) -> dict[str, Any]:
         """results.json: how the run ended and, as far as it came, what it found."""
-        path = self.folder / RESULTS_FILE
-        return _checked(path, files.read_json(path, _JSON), schema.RESULTS, "results")  # type: ignore[no-any-return]
+        found: dict[str, Any] = _json(self.folder / RESULTS_FILE, schema.RESULTS, "results")
+        return found
 
     @cached_property
     def measured(self) -> dict[str, Any]:
@@ -82,21 +87,21 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The composed settings, not resolved; {} where they were not kept."""
-        path = self.folder / ".hydra" / "config.yaml"
-        return _settings(path, schema.CONFIG)
+        return _settings(self.folder / _CONFIG_FILE, schema.CONFIG)
 
     @cached_property
     def config_text(self) -> str:
         """The same as written; empty where they were not kept."""
-        path = self.folder / ".hydra" / "config.yaml"
+        path = self.folder / _CONFIG_FILE
         return files.read_text(path, _SETTINGS) if os.path.lexists(path) else ""
 
     @cached_property
     def overrides(self) -> list[str]:
         """The overrides of the command line that made the run; [] where they were not kept."""
         path = self.folder / ".hydra" / "overrides.yaml"
-        found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else []
-        return _checked(path, found, [str], "overrides")  # type: ignore[no-any-return]
+        found: list[str] = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else []
+        _check(path, found, [str], "overrides")
+        return found
 
     @cached_property
     def hydra(self) -> dict[str, Any]:
@@ -123,29 +128,42 @@ class Run:
     @cached_property
     def completions(self) -> list[dict[str, Any]]:
         """The records of completions.jsonl; [] without it."""
-        return self._lines("completions.jsonl", schema.COMPLETION)
+        return self._lines(COMPLETIONS_FILE, schema.COMPLETION)
 
     @cached_property
     def explanations(self) -> dict[str, Any]:
         """explanations.json; {} without it."""
-        path = self.folder / "explanations.json"
-        found = files.read_json(path, _JSON) if os.path.lexists(path) else {}
-        return _checked(path, found, schema.EXPLANATIONS, "explanations")  # type: ignore[no-any-return]
+        path = self.folder / _EXPLANATIONS_FILE
+        return _json(path, schema.EXPLANATIONS, "explanations") if os.path.lexists(path) else {}
 
     @cached_property
     def contrast(self) -> "NDArray[np.float64] | None":
         """The contrast [layers, neurons] that the selection was made from; None without it."""
-        path = self.folder / CONTRAST_FILE
+        path = self.folder / _CONTRAST_FILE
         return _read_contrast(path) if os.path.lexists(path) else None
+
+    def write(self, **parts: Any) -> None:
+        """Write parts of the run, each whole or not at all, under the names of the attributes.
+
+        Args:
+            parts: `results` and `explanations` (a mapping each), `neurons` (records), `references`
+                and `completions` (records, a line each), `contrast` ([layers, neurons]).
+
+        Raises:
+            ValueError: a number is not finite; the file is then as it was.
+        """
+        for name, value in parts.items():
+            file, write = _PARTS[name]
+            write(self.folder / file, value)
+            self.__dict__.pop(name, None)  # what was read of it before
 
     def _lines(self, name: str, record: Any) -> list[dict[str, Any]]:
         path = self.folder / name
-        if not os.path.lexists(path):
-            return []
-        return [
-            _checked(path, each, record, f"record {number}")
-            for number, each in enumerate(files.read_lines(path, _LINES), 1)
-        ]
+        records: list[dict[str, Any]] = []
+        for each in files.read_lines(path, _LINES) if os.path.lexists(path) else ():
+            records.append(each)
+            _check(path, each, record, f"record {len(records)}")
+        return records
 
     def _fault(self, what: str) -> UserError:
         where = self.folder / RESULTS_FILE
@@ -159,35 +177,44 @@ def neurons_file(path: str | Path) -> Path:
 
 def read_neurons(path: Path) -> list[dict[str, Any]]:
     """The records of a neurons.json, each neuron once. Raises UserError."""
-    records = _checked(path, files.read_json(path, _JSON), [schema.NEURON], "neurons")
+    records: list[dict[str, Any]] = _json(path, [schema.NEURON], "neurons")
     seen = set()
     for place, each in enumerate(records):
         neuron = each["layer"], each["index"]
         if neuron in seen:
             raise UserError(f"{path}: neurons[{place}] lists neuron {neuron} a second time")
         seen.add(neuron)
-    return records  # type: ignore[no-any-return]
+    return records
 
 
 def read_sweep_jobs(path: Path) -> dict[str, Any]:
     """What sweep.jobs.json expects of a sweep. Raises UserError."""
-    return _checked(path, files.read_json(path, _JSON), schema.SWEEP, "it")  # type: ignore[no-any-return]
+    found: dict[str, Any] = _json(path, schema.SWEEP, "it")
+    return found
 
 
 def read_submissions(path: Path) -> list[dict[str, Any]]:
     """The records of sweep.submitted.json. Raises UserError."""
-    return _checked(path, files.read_json(path, _JSON), schema.SUBMITTED, "it")  # type: ignore[no-any-return]
+    found: list[dict[str, Any]] = _json(path, schema.SUBMITTED, "it")
+    return found
+
+
+def _json(path: Path, expected: Any, where: str) -> Any:
+    found = files.read_json(path, _JSON)
+    _check(path, found, expected, where)
+    return found
 
 
 def _settings(path: Path, expected: Any) -> dict[str, Any]:
-    found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else {}
-    return _checked(path, {} if found is None else found, expected, "settings")  # type: ignore[no-any-return]
+    found = files.read_yaml(path, _SETTINGS) if os.path.lexists(path) else None
+    settings: dict[str, Any] = {} if found is None else found
+    _check(path, settings, expected, "settings")
+    return settings
 
 
-def _checked(path: Path, value: Any, expected: Any, where: str) -> Any:
-    if told := schema.fault(value, expected, where):
+def _check(path: Path, value: Any, expected: Any, where: str) -> None:
+    if told := fault(value, expected, where):
         raise UserError(f"{path}: {told}; copy it anew or run its job again")
-    return value
 
 
 def _read_contrast(path: Path) -> "NDArray[np.float64]":
@@ -202,3 +229,21 @@ def _read_contrast(path: Path) -> "NDArray[np.float64]":
     if contrast.ndim != 2 or contrast.dtype != np.float64 or not np.isfinite(contrast).all():
         raise UserError(f"{path}: not a run's contrast (finite numbers by layer and neuron)")
     return contrast
+
+
+def _write_contrast(path: Path, contrast: "NDArray[np.float64]") -> None:
+    from safetensors.numpy import save
+
+    with whole(path) as temporary:
+        # as bytes: safetensors' own writing of files lets nobody else read them
+        temporary.write_bytes(save({"contrast": contrast}))
+
+
+_PARTS: dict[str, tuple[str, Callable[[Path, Any], None]]] = {
+    "results": (RESULTS_FILE, write_json),
+    "neurons": (NEURONS_FILE, write_json),
+    "explanations": (_EXPLANATIONS_FILE, write_json),
+    "references": (REFERENCES_FILE, write_lines),
+    "completions": (COMPLETIONS_FILE, write_lines),
+    "contrast": (_CONTRAST_FILE, _write_contrast),
+}

@@ -19,7 +19,12 @@ def now() -> str:
 
 
 def head(status: str, reason: str | None) -> dict[str, Any]:
-    """How a job ended. status: ok, failed or interrupted; reason: None where it is ok."""
+    """How a job ended.
+
+    Args:
+        status: ok, failed or interrupted.
+        reason: None where it is ok.
+    """
     return {"schema_version": SCHEMA_VERSION, "status": status, "reason": reason}
 
 

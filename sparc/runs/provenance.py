@@ -21,7 +21,7 @@ from sparc.storage.locks import slurm_job
 _PACKAGES = ("torch", "transformers", "lxt", "detoxify", "datasets", "hydra-core", "numpy", "scipy")
 
 
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Versions of Python, of this package and of what its numbers depend on."""
     found = {"python": platform.python_version()}
     for name in ("sparc", *_PACKAGES):
@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_revision() -> str | None:
+def _git_revision() -> str | None:
     """The commit of this checkout (with `-dirty` for local changes); None outside of one."""
     package = Path(__file__).resolve().parents[1]
     if not (package.parent / ".git").exists():
@@ -52,12 +52,12 @@ def surroundings(device: str) -> dict[str, Any]:
         "node": socket.gethostname(),
         "job_id": slurm_job(),
         "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "git_revision": git_revision(),
+        "versions": _versions(),
+        "git_revision": _git_revision(),
     }
 
 
-def peak_memory_bytes() -> int:
+def _peak_memory_bytes() -> int:
     """Most memory so far, not of one stage: on a CUDA device in use, else of the process."""
     devices = range(torch.cuda.device_count())
     allocated = max((torch.cuda.max_memory_allocated(i) for i in devices), default=0)
@@ -67,19 +67,13 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _nobody(_description: str, _done: int, _total: int) -> None:
-    """Listens to no progress."""
-
-
 @dataclass
 class Stages:
-    """What each stage took, in order.
-
-    listener: told of progress as (description, done, total), besides the terminal.
-    """
+    """What each stage took, in order."""
 
     done: list[dict[str, Any]] = field(default_factory=list)
-    listener: Callable[[str, int, int], None] = _nobody
+    listener: Callable[[str, int, int], None] = lambda _description, _done, _total: None
+    """Told of progress besides the terminal."""
 
     @contextlib.contextmanager
     def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -106,4 +100,4 @@ class Stages:
             yield record
         finally:
             record["seconds"] = round(time.perf_counter() - started, 3)
-            record["peak_memory_bytes"] = peak_memory_bytes()
+            record["peak_memory_bytes"] = _peak_memory_bytes()

@@ -1,14 +1,12 @@
 """What a person sees of a finished run: one table and one sentence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from sparc.display.plain import visible
+from sparc.display.console import harmless, table
 from sparc.runs.tree import leaf
 
 COLUMNS = ("baseline", "pruned", "change", "95% interval", "random", "oracle")
@@ -28,67 +26,54 @@ def _points(fraction: float) -> str:
     return f"{rounded:+.1f}".removesuffix(".0") if rounded else "0"
 
 
-def _percent(change: Mapping[str, Any] | None) -> str:
-    """A relative change for reading; a dash where there is none."""
-    relative = None if change is None else change["relative"]
+def _percent(relative: float | None) -> str:
     return "-" if relative is None else f"{_points(relative)}%"
 
 
-def _interval(change: Mapping[str, Any]) -> str:
-    bounds = change["ci95"]
+def _interval(bounds: Sequence[float] | None) -> str:
     return f"[{_points(bounds[0])}, {_points(bounds[1])}]" if bounds else "-"
 
 
-def _number(value: Mapping[str, Any] | None) -> str:
-    return "-" if value is None or value["value"] is None else f"{value['value']:.3f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def summary_rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The metric's name and its values in COLUMNS, for every metric that was measured."""
-    control = results["control"]
     for path, name in _ROWS.items():
-        change = leaf(results["change"], *path)
+        change = leaf(results, "change", *path)
         if change is None:
             continue
         yield (
             name,
-            _number(leaf(results["baseline"], *path)),
-            _number(leaf(results["pruned"], *path)),
-            _percent(change),
-            _interval(change),
-            _percent(leaf(control["random"], "change", *path)),
-            _percent(leaf(control["oracle"], "change", *path)),
+            *(_number(leaf(results, arm, *path, "value")) for arm in ("baseline", "pruned")),
+            _percent(change["relative"]),
+            _interval(change["ci95"]),
+            *(
+                _percent(leaf(results, "control", arm, "change", *path, "relative"))
+                for arm in ("random", "oracle")
+            ),
         )
 
 
-def _plain(text: str) -> str:
-    """Names from data and configurations may hold markup and control characters."""
-    return escape(visible(text))
-
-
-def summary(results: Mapping[str, Any]) -> Table:
+def _summary(results: Mapping[str, Any]) -> Table:
     """The table of a finished run; the last two columns are the changes of the control arms."""
     selection = results["selection"]
     title = (
         f"{results['run']['name']}: {selection['num_pruned']} of {results['model']['neurons']} "
         f"neurons removed ({selection['method']})"
     )
-    table = Table(title=_plain(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.collapse_padding = True
-    table.add_column("metric", no_wrap=True)
-    for name in COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in summary_rows(results):
-        table.add_row(*row)
-    return table
+    made = table(("metric", *COLUMNS), summary_rows(results), harmless(title))
+    made.collapse_padding = True
+    return made
 
 
 def show(results: Mapping[str, Any], folder: str) -> None:
     """Print the summary of a finished run to stdout."""
     console = Console(highlight=False)
     if "change" in results:
-        console.print(summary(results))
+        console.print(_summary(results))
         for warning in results["score_report"]["warnings"]:
-            console.print(f"Note: {_plain(warning)}.")
-        console.print(_plain(results["verdict"]), soft_wrap=True)
-    console.print(f"Run directory: {_plain(folder)}", soft_wrap=True)
+            console.print(f"Note: {harmless(warning)}.")
+        console.print(harmless(results["verdict"]), soft_wrap=True)
+    console.print(f"Run directory: {harmless(folder)}", soft_wrap=True)

@@ -1,9 +1,11 @@
 """The trees of results.json: nested mappings of metrics, down to leaves of values or changes."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+Path = tuple[str, ...]
+Leaf = TypeVar("Leaf")
 _REFERENCE = re.compile(r"\$\{([A-Za-z]\w*(?:\.\w+)*)\}")
 
 
@@ -14,6 +16,54 @@ def leaf(tree: Any, *path: str) -> Any:
             return None
         tree = tree[name]
     return tree
+
+
+def is_metric(node: Any) -> bool:
+    """Whether a node is a leaf of metrics: {value, ...}, {absolute, ...} or null."""
+    return not isinstance(node, Mapping) or any(
+        not isinstance(node.get(name, {}), Mapping) for name in ("absolute", "value")
+    )
+
+
+def is_plain(node: Any) -> bool:
+    """Whether a node has nothing below it."""
+    return not isinstance(node, Mapping)
+
+
+def leaves(
+    tree: Any, is_leaf: Callable[[Any], bool] = is_plain, path: Path = ()
+) -> Iterator[tuple[Path, Any]]:
+    """Path and value of every leaf below `tree`; paths begin with `path`."""
+    if is_leaf(tree):
+        yield path, tree
+        return
+    for name, below in tree.items():
+        yield from leaves(below, is_leaf, (*path, str(name)))
+
+
+def grown(leaves: Mapping[Path, Leaf]) -> dict[str, Any]:
+    """The tree that has these leaves."""
+    root: dict[str, Any] = {}
+    for path, value in leaves.items():
+        node = root
+        for name in path[:-1]:
+            node = node.setdefault(name, {})
+        node[path[-1]] = value
+    return root
+
+
+def merged(
+    trees: Sequence[Mapping[str, Any]], merge: Callable[[Sequence[Any]], Any]
+) -> dict[str, Any]:
+    """Trees of metrics as one, leaf by leaf of the first; None where any of them lacks it."""
+    found: dict[str, Any] = {}
+    for name in trees[0]:
+        parts = [tree.get(name) for tree in trees]
+        if any(part is None for part in parts):
+            found[name] = None
+        else:
+            found[name] = merge(parts) if is_metric(parts[0]) else merged(parts, merge)  # type: ignore[arg-type]
+    return found
 
 
 def plain_references(tree: Mapping[str, Any]) -> dict[str, Any]:

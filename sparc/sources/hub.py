@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from sparc.errors import UserError
 from sparc.sources import patience
 
-CONNECT_SECONDS = 4.0
+_CONNECT_SECONDS = 4.0
 ANSWER_SECONDS = 7.0  # of silence after which a hub counts as absent, with name lookup and all
 patience.use()
 
@@ -41,9 +42,16 @@ def offline() -> bool:
 def probe(repository: str, revision: str | None, where: str, kind: str = "model") -> str:
     """The commit hash at `revision` of a repository that the hub lets us read.
 
-    where: what to name in errors, such as "model.path=org/name". kind: model or dataset. Raises
-    Unreachable without an answer within seconds, and UserError where the hub refuses: unknown
-    repository or revision, no token, a token without access.
+    Args:
+        repository: Its hub id.
+        revision: A branch, tag or commit; None for main.
+        where: What to name in errors, such as "model.path=org/name".
+        kind: model or dataset.
+
+    Raises:
+        Unreachable: Without an answer within seconds.
+        UserError: Where the hub refuses: unknown repository or revision, no token, a token
+            without access.
     """
     if offline():
         raise Unreachable(f"{where}: HF_HUB_OFFLINE=1 forbids asking the hub")
@@ -115,7 +123,7 @@ def _commit(repository: str, revision: str | None, kind: str) -> str:
         return str(info.sha)
     # Not the model's information: the hub gives that of a gated repository to everybody.
     url = huggingface_hub.hf_hub_url(repository, "config.json", revision=revision)
-    timeout: Any = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+    timeout: Any = httpx.Timeout(ANSWER_SECONDS, connect=_CONNECT_SECONDS)
     return str(huggingface_hub.get_hf_file_metadata(url, timeout=timeout).commit_hash)
 
 
@@ -124,25 +132,19 @@ def _within(seconds: float, ask: Callable[[], str]) -> str:
 
     Time that the hub asks to wait does not count.
     """
-    answers: list[str] = []
-    failures: list[BaseException] = []
+    answer: Future[str] = Future()
 
     def run() -> None:
         try:
-            answers.append(ask())
+            answer.set_result(ask())
         except BaseException as error:
-            failures.append(error)
+            answer.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    while thread.is_alive() and (left := patience.seconds_left()):
-        thread.join(left + seconds)
-    if failures:
-        raise failures[0]
-    if not answers:
-        raise TimeoutError
-    return answers[0]
+    threading.Thread(target=run, daemon=True).start()
+    wait([answer], seconds)
+    while not answer.done() and (left := patience.seconds_left()):
+        wait([answer], left + seconds)
+    return answer.result(timeout=0)
 
 
 @contextlib.contextmanager
@@ -164,17 +166,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Let the libraries report errors by raising them only; download bars on a terminal only."""
-    hub_logging = huggingface_hub.logging
-    before = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    hub_logging.set_verbosity(logging.ERROR)
+    talkers: tuple[Any, ...] = (transformers_logging, huggingface_hub.logging)
+    before = [each.get_verbosity() for each in talkers]
+    for each in talkers:
+        each.set_verbosity(logging.ERROR)
     silent = not sys.stderr.isatty() and not are_progress_bars_disabled()
     if silent:
         disable_progress_bars()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(before[0])
-        hub_logging.set_verbosity(before[1])
+        for each, level in zip(talkers, before, strict=True):
+            each.set_verbosity(level)
         if silent:
             enable_progress_bars()

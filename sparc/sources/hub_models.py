@@ -15,10 +15,10 @@ from huggingface_hub import constants, errors
 from sparc.errors import UserError
 from sparc.sources.hub import Unreachable, explained, offline, probe
 
+WEIGHTS = (".safetensors", ".bin")  # how weight files end, the preferred ones first
 # A model's own files at the root of its repository; not weights of other frameworks.
 _SMALL = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-_WEIGHTS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
-_WEIGHT_FILES = (".safetensors", ".bin")
+_NAMES = dict(zip(WEIGHTS, ("model", "pytorch_model"), strict=True))  # how they begin
 _log = logging.getLogger(__name__)
 
 
@@ -32,61 +32,63 @@ def model_folder_of(
 ) -> Path:
     """The folder of the cache that holds a model, named by its commit; downloaded where it must be.
 
-    weights: without them only configuration and tokenizer are downloaded. newest: ask the hub
-    whether a branch has moved. Raises UserError where neither the hub nor the cache gives the
-    model.
+    Args:
+        repository: The model's hub id.
+        revision: A branch, tag or commit; None for main.
+        where: What to name in errors.
+        weights: Whether they are downloaded, or configuration and tokenizer alone.
+        newest: Whether the hub is asked if a branch has moved.
+
+    Raises:
+        UserError: Where neither the hub nor the cache gives the model.
     """
-    if not model_is_local(repository, revision, where, newest=newest):
+    if hub_commit(repository, revision, where, newest=newest) is not None:
         try:
             tree = huggingface_hub.HfApi().list_repo_tree(repository, revision=revision)
             names = needed(entry.path for entry in tree)
-            names = [each for each in names if weights or not each.endswith(_WEIGHT_FILES)]
+            names = [each for each in names if weights or not each.endswith(WEIGHTS)]
             huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=names)
         except Exception as error:
             raise explained(error, repository, where) from error
-    found = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    if not isinstance(found, str):
-        raise UserError(f"{where}: not in the cache ({constants.HF_HUB_CACHE}) after all")
-    return Path(found).parent
+    return cached_folder(repository, revision, where)
 
 
-def model_is_local(
+def hub_commit(
     repository: str, revision: str | None, where: str, *, newest: bool = False
-) -> bool:
-    """Whether a model must be read from the cache (True) or can be had from the hub (False).
+) -> str | None:
+    """The commit under which the hub has a model; None where it must be read from the cache.
 
     The hub is not asked about what the cache holds whole, unless for the `newest`. The cache also
     serves where the hub does not answer or refuses, if it holds the weights. Raises UserError where
     neither gives the model.
     """
     if not newest and is_whole(repository, revision):
-        return True
+        return None
     try:
-        probe(repository, revision, where)
+        return probe(repository, revision, where)
     except UserError as error:
         if is_cached(repository, revision):
             if not offline():
                 _log.warning("%s; using the copy in the cache", error)
-            return True
+            return None
         if not isinstance(error, Unreachable):
             raise
         raise UserError(
             f"{error}, and the cache ({constants.HF_HUB_CACHE}) does not hold it whole: run "
             "stage=prefetch where there is a network, or give a local folder"
         ) from error
-    return False
 
 
 def needed(names: Iterable[str]) -> list[str]:
     """The files of a model's repository that loading it reads, of all its files' `names`."""
     roots = [name for name in names if "/" not in name]
-    kept = [name for name in roots if name.endswith(_SMALL)]
-    for start, end in _WEIGHTS:
-        weights = [name for name in roots if name.startswith(start) and name.endswith(end)]
+    kept = {name for name in roots if name.endswith(_SMALL)}
+    for end, start in _NAMES.items():
+        weights = {name for name in roots if name.startswith(start) and name.endswith(end)}
         if weights:
             # the other format's list of parts would be taken for a promise of those parts
-            other = [index for s, e in _WEIGHTS if e != end for index in (f"{s}{e}.index.json",)]
-            return sorted({*kept, *weights} - set(other))
+            lists = {f"{s}{e}.index.json" for e, s in _NAMES.items() if e != end}
+            return sorted((kept | weights) - lists)
     return sorted(kept)
 
 
@@ -99,29 +101,34 @@ def is_whole(repository: str, revision: str | None) -> bool:
         tree = huggingface_hub.get_cached_repo_tree(repository, revision=revision)
     except (errors.CachedRepoTreeNotFoundError, errors.HFValidationError, OSError, ValueError):
         return False
-    found = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    if not isinstance(found, str):
-        return False
-    return all((Path(found).parent / name).is_file() for name in needed(f.path for f in tree))
+    folder = _cached(repository, revision)
+    names = needed(entry.path for entry in tree)
+    return folder is not None and all((folder / name).is_file() for name in names)
 
 
 def is_cached(repository: str, revision: str | None) -> bool:
     """Whether the hub's cache holds a model with configuration and all weight files."""
-    found = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    if not isinstance(found, str):
+    folder = _cached(repository, revision)
+    if folder is None:
         return False
-    folder = Path(found).parent
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
+    for end, start in _NAMES.items():
+        index = folder / f"{start}{end}.index.json"
+        if (folder / f"{start}{end}").is_file():
             return True
-        index = folder / f"{name}.index.json"
         if index.is_file():
             parts = set(json.loads(index.read_text())["weight_map"].values())
             return all((folder / part).is_file() for part in parts)
     return False
 
 
-def cached_commit(repository: str, revision: str | None) -> str | None:
-    """The commit of a model's revision (None: main) as the cache has it, None where it has none."""
+def cached_folder(repository: str, revision: str | None, where: str) -> Path:
+    """The folder of the cache that holds a model. Raises UserError where there is none."""
+    folder = _cached(repository, revision)
+    if folder is None:
+        raise UserError(f"{where}: not in the cache ({constants.HF_HUB_CACHE}) after all")
+    return folder
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
     found = huggingface_hub.try_to_load_from_cache(repository, "config.json", revision=revision)
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(found).parent if isinstance(found, str) else None

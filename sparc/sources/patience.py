@@ -24,11 +24,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Waiting:
-    """since: when the hub first asked to wait, None where its last answer was another one. until:
-    when the last such wait ends. Both are seconds of the monotonic clock."""
+    """In seconds of the monotonic clock."""
 
     since: float | None = None
+    """When the hub first asked to wait; None where its last answer was another one."""
     until: float = 0.0
+    """When the last such wait ends."""
 
 
 _waiting = _Waiting()  # of this process, as the hub counts by address

@@ -60,7 +60,7 @@ def file_records(path: str) -> Iterator[tuple[int, Record]]:
     kind = file.name.lower().removesuffix(".gz")
     if kind.endswith(".parquet"):
         return _rows(file)
-    return _told(file, _cells if kind.endswith((".csv", ".tsv")) else _lines)
+    return _numbered(file, _cells if kind.endswith((".csv", ".tsv")) else _lines)
 
 
 def field(record: Record, column: str) -> Any:
@@ -144,7 +144,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _told(file: Path, read: Any) -> Iterator[tuple[int, Record]]:
+def _numbered(file: Path, read: Any) -> Iterator[tuple[int, Record]]:
     opener: Any = gzip.open if file.suffix == ".gz" else open
     number = 0
     try:

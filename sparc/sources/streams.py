@@ -5,6 +5,7 @@ No code of a repository is run: the library has ceased to do so.
 """
 
 import contextlib
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,7 @@ from sparc.sources.reading import Record, file_records, present
 from sparc.storage.artifacts import read_json, write_json
 from sparc.storage.digests import digest, file_digest
 
-READ_ATTEMPTS = 3  # the library's own 20 go on for minutes after the hub has gone
-_COMMIT = 40  # hexadecimal digits
+_READ_ATTEMPTS = 3  # the library's own 20 go on for minutes after the hub has gone
 S = TypeVar("S", bound=SourceConfig)
 
 
@@ -40,13 +40,24 @@ def place(source: SourceConfig) -> str:
     return str(source.path) if is_local(source) else f"data set {source.path}"
 
 
+def identity(source: SourceConfig) -> dict[str, str | None]:
+    """What tells one data set of the hub from another."""
+    return {name: getattr(source, name) for name in ("path", "config", "split", "revision")}
+
+
 def pinned(source: S, cache: Path | None, *, newest: bool = False) -> S:
     """The source with a hub data set's revision replaced by its commit hash, else as it is.
 
     The hub is asked once, and its answer noted in the cache: from then on the note counts, as 64
-    jobs behind one address must not all ask. newest: ask again; the note serves where the hub does
-    not answer or refuses. A commit hash is not asked about. Raises UserError where there is neither
-    answer nor note.
+    jobs behind one address must not all ask. A commit hash is not asked about.
+
+    Args:
+        source: Local ones are returned as they are.
+        cache: Where notes are kept; None for nowhere.
+        newest: Ask again; the note serves where the hub does not answer or refuses.
+
+    Raises:
+        UserError: Where there is neither answer nor note.
     """
     if source.path is None or is_local(source) or _is_commit(source.revision):
         return source
@@ -106,15 +117,14 @@ def stream(source: SourceConfig, cache: Path | None) -> Any:
     """
     from datasets import IterableDataset, load_dataset  # seconds that others need not pay
 
-    path, where = str(source.path), place(source)
-    found = present(path)
+    path, found = str(source.path), present(source.path or "")
     folder = found if found and found.is_dir() else None
     if is_local(source) and not folder:
         file_records(path)  # says that there is no such file
         return IterableDataset.from_generator(_records, gen_kwargs={"path": path})
     if not folder:
         try:  # within seconds; the library would take most of a minute to give up
-            probe(path, source.revision, where, kind="dataset")
+            probe(path, source.revision, place(source), kind="dataset")
         except Unreachable as error:
             raise _advised(error, cache) from error
     try:
@@ -127,7 +137,7 @@ def stream(source: SourceConfig, cache: Path | None) -> Any:
                 streaming=True,
             )
     except Exception as error:
-        raise _told(error, source, "") from error
+        raise _user_error(error, source, "") from error
 
 
 def numbered(rows: Any, source: SourceConfig) -> Generator[tuple[int, Record]]:
@@ -141,7 +151,7 @@ def numbered(rows: Any, source: SourceConfig) -> Generator[tuple[int, Record]]:
     except UserError:
         raise
     except Exception as error:  # the library raises whatever it stumbles on
-        raise _told(error, source, f" after row {number}") from error
+        raise _user_error(error, source, f" after row {number}") from error
 
 
 def _records(path: str) -> Iterator[Record]:
@@ -150,8 +160,7 @@ def _records(path: str) -> Iterator[Record]:
 
 
 def _is_commit(revision: str | None) -> bool:
-    digits = set("0123456789abcdef")
-    return revision is not None and len(revision) == _COMMIT and set(revision) <= digits
+    return re.fullmatch("[0-9a-f]{40}", revision or "") is not None
 
 
 def _note(source: SourceConfig, cache: Path | None) -> Path | None:
@@ -168,20 +177,20 @@ def _advised(error: UserError, cache: Path | None) -> UserError:
     )
 
 
-def _told(error: Exception, source: SourceConfig, when: str) -> UserError:
+def _user_error(error: Exception, source: SourceConfig, when: str) -> UserError:
     import httpx
 
-    where = place(source)
-    first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    where, kind = place(source), type(error).__name__
+    first = next(iter(str(error).strip().splitlines()), "") or kind
     if isinstance(error, ConnectionError | httpx.RemoteProtocolError | httpx.ReadError):
         return UserError(f"{where}: the download broke off{when} ({first}): start again")
     # Not its causes: the library asks for files that need not be there.
     if isinstance(error, ValueError | FileNotFoundError):
         return UserError(f"{where}: cannot be read{when}: {first[:300]}")
-    told = explained(error, str(source.path), where, kind="dataset")
-    if isinstance(told, UserError):
-        return told
-    return UserError(f"{where}: cannot be read{when}: {type(error).__name__}: {first[:300]}")
+    known = explained(error, str(source.path), where, kind="dataset")
+    if isinstance(known, UserError):
+        return known
+    return UserError(f"{where}: cannot be read{when}: {kind}: {first[:300]}")
 
 
 @contextlib.contextmanager
@@ -190,7 +199,7 @@ def _restrained() -> Iterator[None]:
     import datasets
 
     attempts, level = datasets.config.STREAMING_READ_MAX_RETRIES, datasets.logging.get_verbosity()
-    datasets.config.STREAMING_READ_MAX_RETRIES = READ_ATTEMPTS
+    datasets.config.STREAMING_READ_MAX_RETRIES = _READ_ATTEMPTS
     datasets.logging.set_verbosity_error()
     try:
         with quiet():

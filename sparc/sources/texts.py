@@ -25,7 +25,7 @@ from sparc.sources.reading import (
     text_of,
     whole_characters,
 )
-from sparc.sources.streams import is_local, numbered, pinned, place, stream
+from sparc.sources.streams import identity, is_local, numbered, pinned, place, stream
 from sparc.storage.artifacts import read_lines, write_lines
 from sparc.storage.cache import fetch
 
@@ -35,16 +35,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is taken of a source: the first `most` records (None: all), of them these columns.
-
-    The first `required` columns must be there. blank: whether a record counts whose first column
-    is an empty text (WikiText marks paragraphs so).
-    """
+    """What is taken of a source: of its first records these columns."""
 
     columns: tuple[str, ...]
     required: int = 1
+    """So many columns, the first ones, must be there."""
     most: int | None = None
+    """Records; None for all."""
     blank: bool = True
+    """Whether a record counts whose first column is an empty text (WikiText's paragraphs)."""
 
 
 def records(
@@ -128,8 +127,7 @@ def _plain(value: Any) -> Any:
 
 
 def _key(source: SourceConfig, wanted: Wanted) -> dict[str, Any]:
-    where = {name: getattr(source, name) for name in ("path", "config", "split", "revision")}
-    return {**where, **vars(wanted), "columns": list(wanted.columns), "version": 1}
+    return {**identity(source), **vars(wanted), "columns": list(wanted.columns), "version": 1}
 
 
 def _load(folder: Path) -> list[tuple[int, Record]]:

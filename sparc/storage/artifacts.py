@@ -3,21 +3,51 @@
 import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 
+def beside(path: Path, kind: str) -> Path:
+    """A name of its own beside `path`, for a process that may be killed while it uses it.
+
+    Args:
+        path: The file or folder that it is for.
+        kind: tmp (being written), stale (moved away) or clock; `stage=clean` knows them by it.
+    """
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}")
+
+
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed to `path` when the block ends without an error."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    """A temporary path beside `path`; renamed to `path` when the block ends without an error.
+
+    The block makes a file or a folder of it. A file replaces what `path` was before.
+    """
+    temporary = beside(path, "tmp")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def moved_away(path: Path) -> Path:
+    """Where `path` lies after it was renamed, which only one of several processes can do."""
+    grave = beside(path, "stale")
+    os.rename(path, grave)
+    return grave
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

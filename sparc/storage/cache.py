@@ -5,22 +5,22 @@ name, with a manifest of checksums, and renamed when whole; one process writes w
 """
 
 import contextlib
-import errno
 import json
 import logging
 import os
-import shutil
-import uuid
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sparc.errors import UserError
-from sparc.storage.cleaning import note_use
+from sparc.storage.artifacts import beside, moved_away, remove
 from sparc.storage.digests import digest, file_digest
+from sparc.storage.disk import no_space
 from sparc.storage.locks import lock
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
+_HOUR = 3600.0
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -39,21 +39,21 @@ def _seal(folder: Path, key: Mapping[str, Any]) -> None:
         name: {"sha256": file_digest(path), "bytes": path.stat().st_size}
         for name, path in _files(folder).items()
     }
-    (folder / _MANIFEST).write_text(json.dumps({"key": key, "files": files}, indent=1))
+    (folder / MANIFEST).write_text(json.dumps({"key": key, "files": files}, indent=1))
 
 
 def _verify(folder: Path, key: Mapping[str, Any]) -> None:
     """Raise Corrupt unless every file is there, byte for byte, under this very key."""
-    if not (folder / _MANIFEST).is_file():
+    if not (folder / MANIFEST).is_file():
         raise Corrupt("no manifest")
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
         stored, files = manifest["key"], manifest["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"unreadable manifest ({type(error).__name__})") from error
     if digest(stored) != digest(key):
         raise Corrupt("the manifest belongs to another key")
-    for name in _files(folder).keys() - {*files, _MANIFEST}:
+    for name in _files(folder).keys() - {*files, MANIFEST}:
         raise Corrupt(f"{name} is not in the manifest")
     for name, facts in files.items():
         path = folder / name
@@ -71,7 +71,7 @@ def _read(folder: Path, key: Mapping[str, Any], load: Callable[[Path], T]) -> T 
         return None
     try:
         _verify(folder, key)
-        note_use(folder / _MANIFEST)
+        _note_use(folder / MANIFEST)
         return load(folder)
     except Corrupt:
         raise
@@ -79,18 +79,15 @@ def _read(folder: Path, key: Mapping[str, Any], load: Callable[[Path], T]) -> T 
         raise Corrupt(f"{type(error).__name__}: {error}") from error
 
 
-def _replace(temporary: Path, folder: Path) -> None:
-    if os.path.lexists(folder):
-        stale = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.stale")
-        os.rename(folder, stale)
-        remove(stale)
-    os.rename(temporary, folder)
+def _note_use(manifest: Path) -> None:
+    """Touch the manifest of an entry that was read, at most once an hour.
 
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, as far as that can be done."""
+    So its time is that of the last use, which the time of access is not where a disk is mounted
+    without. In a cache that cannot be written it stays the time of making.
+    """
     with contextlib.suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if time.time() - manifest.stat().st_mtime > _HOUR:
+            os.utime(manifest)
 
 
 def _sweep(folder: Path) -> None:
@@ -106,19 +103,21 @@ def _write(folder: Path, key: Mapping[str, Any], save: Callable[[Path], None]) -
     That happens to a process that was suspended so long that it lost the lock and what it had
     written so far.
     """
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary = beside(folder, "tmp")
     temporary.mkdir()
     try:
         save(temporary)
         _seal(temporary, key)
-        _replace(temporary, folder)
+        if os.path.lexists(folder):
+            remove(moved_away(folder))
+        os.rename(temporary, folder)
     except Exception:
         if temporary.is_dir():
             raise
         _log.warning("cache entry %s: another process has taken it over", folder)
         return False
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
     return True
 
 
@@ -150,7 +149,7 @@ def _locked(root: Path, folder: Path, entry: str) -> Iterator[None]:
             folder.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock(folder.with_name(folder.name + ".lock"), entry))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if no_space(error):
                 raise
             raise UserError(
                 f"paths.cache={root}: {entry} is missing or damaged there and cannot be written "
@@ -169,10 +168,18 @@ def fetch(
 ) -> tuple[T, bool]:
     """The entry of `key`, and whether it was there already.
 
-    root: the cache folder; kind: a subfolder, such as `scores`. `save(folder)` computes and
-    writes the entry's files; `load(folder)` reads them and may raise Corrupt. Processes that
-    want the same entry at once compute it once: the others wait and read. What is there is only
-    read, so that a read-only cache serves; UserError where it lacks the entry.
+    Processes that want the same entry at once compute it once: the others wait and read. What is
+    there is only read, so that a read-only cache serves.
+
+    Args:
+        root: The cache folder.
+        kind: A subfolder, such as `scores`.
+        key: Everything that changes the entry's content.
+        load: Reads the entry's files from a folder; may raise Corrupt.
+        save: Computes and writes them to a folder.
+
+    Raises:
+        UserError: The entry is not there and cannot be written.
     """
     value = peek(root, kind, key, load=load)  # a corrupt one is named by the process repairing it
     if value is not None:

@@ -8,12 +8,13 @@ import contextlib
 import os
 import re
 import shutil
-import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from sparc.storage.artifacts import moved_away
+from sparc.storage.cache import MANIFEST
 from sparc.storage.locks import clear_dead, held
 
 _NAMED = r"[0-9a-f]{32}"
@@ -21,23 +22,21 @@ _ENTRY = re.compile(_NAMED)
 _UNFINISHED = re.compile(rf"({_NAMED})\.partial\.safetensors")
 _LOCK = re.compile(rf"({_NAMED})\.lock")
 _CRUMB = re.compile(rf"\.(.+)\.{_NAMED}\.(tmp|stale|clock)")
-_MANIFEST = "manifest.json"
-_HOUR, _DAY = 3600.0, 86400.0
+_DAY = 86400.0
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing in a folder of the cache.
-
-    what: entry; unfinished (an attribution that can be gone on with); leftover (of a process that
-    was killed); other (not the cache's). bytes: on disk, 0 for what is not looked into. used:
-    seconds since the epoch when it was last used.
-    """
+    """One thing in a folder of the cache."""
 
     path: Path
     what: str
+    """entry, unfinished (an attribution that can be gone on with), leftover (of a process that was
+    killed) or other (not the cache's)."""
     bytes: int
+    """On disk; 0 for what is not looked into."""
     used: float
+    """Seconds since the epoch when it was last used."""
 
     @property
     def kind(self) -> str:
@@ -50,24 +49,13 @@ class Item:
         return limit is not None and now - self.used >= limit * _DAY
 
 
-def note_use(manifest: Path) -> None:
-    """Touch the manifest of an entry that was read, at most once an hour.
-
-    So its time is that of the last use, which the time of access is not where a disk is mounted
-    without. In a cache that cannot be written it stays the time of making.
-    """
-    with contextlib.suppress(OSError):
-        if time.time() - manifest.stat().st_mtime > _HOUR:
-            os.utime(manifest)
-
-
 def items(root: Path) -> Iterator[Item]:
     """All that lies in the folders of the cache `root`, in the order of names."""
-    for folder in sorted(_scanned(root), key=lambda each: each.name):
-        if folder.is_dir(follow_symlinks=False):
-            for each in sorted(_scanned(Path(folder.path)), key=lambda each: each.name):
-                with contextlib.suppress(FileNotFoundError):  # another process was faster
-                    yield _item(Path(each.path), each)
+    folders = (each for each in _inside(root) if not each.is_symlink())
+    for path in chain.from_iterable(map(_inside, folders)):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            what = _what(path)
+            yield Item(path, what, _bytes(path, what), _used(path, what))
 
 
 def remove(item: Item) -> bool:
@@ -83,54 +71,43 @@ def remove(item: Item) -> bool:
     try:
         if _used(item.path, item.what) != item.used:
             return False
-        grave = item.path
-        if item.what == "entry":
-            grave = item.path.with_name(f".{item.path.name}.{uuid.uuid4().hex}.stale")
-            os.rename(item.path, grave)
+        grave = moved_away(item.path) if item.what == "entry" else item.path
         shutil.rmtree(grave) if grave.is_dir() else grave.unlink()
     except OSError:  # gone, or not ours to remove
         return not os.path.lexists(item.path)
     return True
 
 
-def _scanned(folder: Path) -> list[os.DirEntry[str]]:
+def _inside(folder: Path) -> list[Path]:
     try:
-        with os.scandir(folder) as found:
-            return list(found)
-    except OSError:  # gone, or not ours to read
+        return sorted(folder.iterdir())
+    except OSError:  # no folder, gone, or not ours to read
         return []
 
 
-def _item(path: Path, found: os.DirEntry[str]) -> Item:
-    what = _what(path, found)
-    size = found.stat(follow_symlinks=False).st_size
-    if found.is_dir(follow_symlinks=False):
-        size = 0 if what == "other" else _bytes(path)
-    return Item(path, what, size, _used(path, what))
-
-
-def _what(path: Path, found: os.DirEntry[str]) -> str:
-    name = found.name
-    if found.is_dir(follow_symlinks=False):
-        manifest = path / _MANIFEST
-        if _ENTRY.fullmatch(name) and manifest.is_file() and not manifest.is_symlink():
-            return "entry"
-    elif not found.is_file(follow_symlinks=False):
+def _what(path: Path) -> str:
+    name, folder = path.name, os.path.isdir(path)
+    if path.is_symlink() or not (folder or os.path.isfile(path)):
         return "other"
-    elif _UNFINISHED.fullmatch(name):
+    manifest = path / MANIFEST
+    if folder and _ENTRY.fullmatch(name) and manifest.is_file() and not manifest.is_symlink():
+        return "entry"
+    if not folder and _UNFINISHED.fullmatch(name):
         return "unfinished"
-    elif _LOCK.fullmatch(name):
-        return "leftover"
-    return "leftover" if _CRUMB.fullmatch(name) else "other"
+    crumb = _CRUMB.fullmatch(name) or (not folder and _LOCK.fullmatch(name))
+    return "leftover" if crumb else "other"
 
 
 def _used(path: Path, what: str) -> float:
-    return os.lstat(path / _MANIFEST if what == "entry" else path).st_mtime
+    return os.lstat(path / MANIFEST if what == "entry" else path).st_mtime
 
 
-def _bytes(folder: Path) -> int:
-    found = (os.path.join(at, name) for at, _, names in os.walk(folder) for name in names)
-    return sum(os.lstat(each).st_size for each in found)
+def _bytes(path: Path, what: str) -> int:
+    if path.is_symlink() or not os.path.isdir(path):
+        return os.lstat(path).st_size
+    inside = os.walk(path) if what != "other" else ()
+    files = (os.path.join(at, name) for at, _, names in inside for name in names)
+    return sum(os.lstat(each).st_size for each in files)
 
 
 def _lock_of(item: Item) -> Path | None:

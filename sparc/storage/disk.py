@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sparc.errors import UserError
 
-LEAST = 256 * 1024  # bytes; settings, log and results of a run that then says what it lacks
+_LEAST = 256 * 1024  # bytes; settings, log and results of a run that then says what it lacks
 
 
 def free_bytes(path: Path) -> int:
@@ -62,7 +62,7 @@ def refuse_full(folders: Mapping[str, str]) -> None:
     """
     for key, folder in folders.items():
         free = free_bytes(Path(folder))
-        if free < LEAST and (os.access(folder, os.W_OK) or not os.path.isdir(folder)):
+        if free < _LEAST and (os.access(folder, os.W_OK) or not os.path.isdir(folder)):
             raise UserError(
                 f"{key}={folder}: no space left on its disk ({free} bytes); free some, or set "
                 f"{key} to a folder on another disk"

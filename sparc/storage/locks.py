@@ -20,6 +20,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparc.storage.artifacts import beside, moved_away
+
 _HEARTBEAT = 5.0
 _STALE = 30.0
 _POLL = 0.2
@@ -34,13 +36,11 @@ def slurm_job() -> str | None:
 
 def _create(path: Path, token: str) -> bool:
     me = {"pid": os.getpid(), **_pids_known_here(), "job": slurm_job(), "token": token}
-    holder = json.dumps(me)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with path.open("x") as file:
+            file.write(json.dumps(me))
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(holder)
     return True
 
 
@@ -90,7 +90,7 @@ def _who(holder: dict[str, object]) -> str:
 def _age(path: Path) -> float:
     """Seconds since `path` was touched, by the clock of its own file system."""
     touched = path.stat().st_mtime
-    clock = path.with_name(f".{path.name}.{uuid.uuid4().hex}.clock")
+    clock = beside(path, "clock")
     try:
         clock.touch()
         return clock.stat().st_mtime - touched
@@ -119,9 +119,8 @@ def clear_dead(path: Path) -> bool:
 
 
 def _remove_stale(path: Path, holder: dict[str, object]) -> None:
-    grave = path.with_name(f".{path.name}.{uuid.uuid4().hex}.stale")
     with contextlib.suppress(FileNotFoundError):  # another waiter was faster
-        os.rename(path, grave)
+        grave = moved_away(path)
         if _holder(grave) != holder:  # a faster waiter's new lock: give it back
             with contextlib.suppress(FileExistsError):
                 os.link(grave, path)
@@ -129,18 +128,17 @@ def _remove_stale(path: Path, holder: dict[str, object]) -> None:
 
 
 def _wait(path: Path, token: str, what: str) -> None:
-    seen: tuple[float, float] | None = None
-    announced = False
+    touched, since, announced = None, 0.0, False
     while not _create(path, token):
         try:
-            changed = path.stat().st_mtime
+            last = path.stat().st_mtime
         except FileNotFoundError:
             continue
         now = time.monotonic()
-        if seen is None or seen[0] != changed:
-            seen = (changed, now)
+        if last != touched:
+            touched, since = last, now
         holder = _holder(path)
-        if _died_here(holder) or now - seen[1] > _STALE:
+        if _died_here(holder) or now - since > _STALE:
             _log.warning("%s: %s is gone; taking over", what, _who(holder))
             _remove_stale(path, holder)
             continue
@@ -154,7 +152,9 @@ def _wait(path: Path, token: str, what: str) -> None:
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`; waits while a living process holds it, and says so.
 
-    what: what is locked, for the message.
+    Args:
+        path: The lock file.
+        what: What is locked, for the message.
     """
     token = uuid.uuid4().hex
     _wait(path, token, what)

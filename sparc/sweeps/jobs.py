@@ -3,50 +3,52 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from sparc.config import NOT_CONTENT, Config, content
+from sparc.config import Config, content
 from sparc.errors import UserError
 from sparc.runs import Run
 from sparc.runs.folder import RESULTS_FILE, read_sweep_jobs
+from sparc.runs.tree import leaf
 from sparc.storage.artifacts import write_json
 from sparc.storage.digests import digest
-from sparc.sweeps.naming import job_folder
+from sparc.sweeps.identity import identity, own_folder
 
 EXPECTED = "sweep.jobs.json"
 RUNNING = ".running.lock"  # in a job's folder, held while the job runs
-RUNS_ON = "hydra"  # the group of overrides that only say where and how jobs run
-_KEYS = {
-    "model": "model",
-    "dataset": "dataset",
-    "attribution": "attribution",
-    "num_neurons": "pruning.num_neurons",
-    "seed": "seed",
+PLANNING = ".sweep.lock"  # in a sweep's folder, held while it is settled what is left to run
+_FACTS = {  # where results.json says it, and where the configuration
+    "model": ("model.name", "model.name"),
+    "dataset": ("", "dataset.name"),
+    "attribution": ("selection.method", "attribution.name"),
+    "num_neurons": ("selection.num_pruned", "pruning.num_neurons"),
+    "seed": ("run.seed", "seed"),
 }
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep.
-
-    folder: relative to the sweep's, None for a job that left none. status: ok, failed,
-    interrupted, missing (no results.json of its settings yet) or unreadable (what its folder holds
-    is no run; `reason` says why). results, config: {} where they are not there. settings:
-    `settings_hash` of what is to run now, None where not known. stated: model, dataset,
-    attribution, num_neurons and seed as far as the sweep's start knew them. log, report: relative
-    paths, None where there is no such file.
-    """
+    """One job of a sweep."""
 
     folder: str | None
+    """Relative to the sweep's; None for a job that left none."""
     overrides: tuple[str, ...]
     status: str
+    """ok, failed, interrupted, missing (no results.json of its settings yet) or unreadable (what
+    its folder holds is no run; `reason` says why)."""
     reason: str | None = None
     results: Mapping[str, Any] = field(default_factory=dict)
+    """{} where they are not there, as `config`."""
     config: Mapping[str, Any] = field(default_factory=dict)
     stated: Mapping[str, Any] = field(default_factory=dict)
+    """`facts` as far as the sweep's start knew them."""
     settings: str | None = None
+    """`settings_hash` of what is to run now; None where not known."""
     log: str | None = None
+    """Relative path, as `report`; None where there is no such file."""
     report: str | None = None
 
     @property
@@ -54,30 +56,36 @@ class Job:
         """What the job is called: its folder, else its overrides."""
         return self.folder or ",".join(self.overrides) or "job"
 
+    @property
+    def complaint(self) -> str:
+        """Why it did not end well, as far as its folder tells; else empty."""
+        if self.reason or self.status != "missing":
+            return self.reason or ""
+        return "it never started" if self.folder is None else "no results.json yet"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells it from the others of its sweep."""
+        return identity(self.overrides)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Model, dataset, attribution, num_neurons and seed, each as far as anything tells it."""
+        found = {}
+        for name, (result, setting) in _FACTS.items():
+            told = (leaf(self.results, *result.split(".")), leaf(self.config, *setting.split(".")))
+            known = (each for each in (*told, self.stated.get(name)) if each is not None)
+            found[name] = next(known, None)
+        return found
+
 
 @dataclass(frozen=True)
 class Jobs:
-    """All jobs of a sweep; `arguments`: the command line's overrides, None where not known."""
+    """All jobs of a sweep."""
 
     jobs: tuple[Job, ...]
     arguments: tuple[str, ...] | None
-
-
-def changes_content(override: str) -> bool:
-    """Whether an override changes what is found, not only where and how fast."""
-    key = override.lstrip("+~").split("=")[0].split("@")[0]
-    return key.split(".")[0].split("/")[0] not in (*NOT_CONTENT, RUNS_ON)
-
-
-def facts(config: Config) -> dict[str, Any]:
-    """What a job is called in tables, from its configuration."""
-    return {
-        "model": config.model.name,
-        "dataset": config.dataset.name,
-        "attribution": config.attribution.name,
-        "num_neurons": config.pruning.num_neurons,
-        "seed": config.seed,
-    }
+    """The overrides of its command line; None where not known."""
 
 
 def settings_hash(config: Config) -> str | None:
@@ -90,8 +98,7 @@ def settings_hash(config: Config) -> str | None:
 
 def is_done(status: str, results: Mapping[str, Any], settings: str | None) -> bool:
     """Whether a job has ended well under the settings with this `settings_hash`."""
-    run = results.get("run")
-    found = run.get("config_hash") if isinstance(run, Mapping) else None
+    found = leaf(results, "run", "config_hash")
     return status == "ok" and settings is not None and found == settings
 
 
@@ -103,23 +110,34 @@ def write_expected(
 ) -> None:
     """Write what a sweep is about to run to sweep.jobs.json in `folder`.
 
-    jobs: the overrides of each job; configs: the configurations of the first of them. Jobs
-    without one are described by their overrides, and only they themselves can tell if they are
-    done.
+    Args:
+        folder: The sweep's.
+        jobs: The overrides of each job.
+        configs: The configurations of the first of them. Jobs without one are described by their
+            overrides, and only they themselves can tell if they are done.
+        arguments: The overrides of the command line.
     """
-    known = [(facts(config), settings_hash(config)) for config in configs]
-    known += [(_read_off(overrides), None) for overrides in jobs[len(known) :]]
     entries = [
-        {"overrides": list(overrides), "stated": stated, "config_hash": settings}
-        for overrides, (stated, settings) in zip(jobs, known, strict=True)
+        {
+            "overrides": list(overrides),
+            "stated": _read_off(overrides) if config is None else _facts_of(config),
+            "config_hash": None if config is None else settings_hash(config),
+        }
+        for overrides, config in zip_longest(jobs, configs)
     ]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / EXPECTED, {"arguments": list(arguments), "jobs": entries})
 
 
+def _facts_of(config: Config) -> dict[str, Any]:
+    return {name: attrgetter(setting)(config) for name, (_, setting) in _FACTS.items()}
+
+
 def _read_off(overrides: Sequence[str]) -> dict[str, Any]:
     given = dict(override.split("=", 1) for override in overrides if "=" in override)
-    found: dict[str, Any] = {name: given.get(key) for name, key in _KEYS.items()}
+    found: dict[str, Any] = {
+        name: given.get(setting.removesuffix(".name")) for name, (_, setting) in _FACTS.items()
+    }
     for name in ("num_neurons", "seed"):
         if str(found[name]).isdigit():
             found[name] = int(found[name])
@@ -133,52 +151,37 @@ def read_jobs(folder: Path) -> Jobs:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of a sweep")
-    expected = _expected(folder)
-    entries = expected["jobs"] if expected else []
-    settings = {identity(entry["overrides"]): entry.get("config_hash") for entry in entries}
-    read = [_present(_read_job(folder, each), settings) for each in _job_folders(folder)]
-    best = {identity(job.overrides): job for job in sorted(read, key=_counts)}
-    found = [job for job in read if not job.overrides or best[identity(job.overrides)] is job]
+    path = folder / EXPECTED
+    expected = read_sweep_jobs(path) if os.path.lexists(path) else None
+    wanted = {identity(each["overrides"]): each for each in expected["jobs"]} if expected else {}
+    read = [_as_it_counts(_read_job(folder, each), wanted) for each in _job_folders(folder)]
+    best = {job.identity: job for job in sorted(read, key=_rank)}
+    found = [job for job in read if not job.overrides or best[job.identity] is job]
     if expected is None and not found:
         what = "one run, not a sweep" if (folder / RESULTS_FILE).is_file() else "no sweep"
         raise UserError(f"{folder}: {what}; give the folder of a sweep (outputs/sweeps/...)")
-    there = {identity(job.overrides) for job in found}
+    there = {job.identity for job in found}
     missing = [
-        Job(None, tuple(entry["overrides"]), "missing", stated=entry["stated"])
-        for entry in entries
-        if identity(entry["overrides"]) not in there
+        Job(None, tuple(each["overrides"]), "missing", stated=each["stated"])
+        for each in (expected["jobs"] if expected else ())
+        if identity(each["overrides"]) not in there
     ]
     return Jobs((*found, *missing), tuple(expected["arguments"]) if expected else None)
 
 
-def _counts(job: Job) -> tuple[bool, bool]:
-    """Rank among folders of the same job: one that ended well before the one that it has now."""
+def _rank(job: Job) -> tuple[bool, bool]:
+    """Among folders of the same job: one that ended well before the one that it has now."""
     return job.status == "ok", job.folder == own_folder(job.overrides)
 
 
-def _present(job: Job, settings: Mapping[tuple[str, ...], str | None]) -> Job:
-    """`job` as it counts for the sweep as it is now, whose jobs have these `settings_hash`."""
-    wanted = settings.get(identity(job.overrides))
-    job = replace(job, settings=wanted)
-    if wanted is None or job.status != "ok" or is_done(job.status, job.results, wanted):
+def _as_it_counts(job: Job, wanted: Mapping[tuple[str, ...], Mapping[str, Any]]) -> Job:
+    """`job` as it counts for the sweep as it is now, whose jobs are described in `wanted`."""
+    settings = wanted.get(job.identity, {}).get("config_hash")
+    job = replace(job, settings=settings)
+    if settings is None or job.status != "ok" or is_done(job.status, job.results, settings):
         return job
     reason = "its settings have changed since it was done"
     return replace(job, status="missing", reason=reason, results={}, report=None)
-
-
-def _expected(folder: Path) -> dict[str, Any] | None:
-    path = folder / EXPECTED
-    return read_sweep_jobs(path) if os.path.lexists(path) else None
-
-
-def identity(overrides: Sequence[str]) -> tuple[str, ...]:
-    """What tells a job from the others of its sweep: the overrides that change what is found."""
-    return tuple(sorted(filter(changes_content, overrides)))
-
-
-def own_folder(overrides: Sequence[str]) -> str:
-    """The folder, in its sweep's, of the job with `overrides`: named by its identity."""
-    return job_folder(",".join(identity(overrides)))
 
 
 def _job_folders(folder: Path) -> Iterator[Path]:

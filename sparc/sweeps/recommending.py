@@ -10,59 +10,51 @@ not flattered by it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from sparc.runs.tree import leaf
-from sparc.sweeps.points import Point
+from sparc.sweeps.seed_means import Point
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What is recommended for one model and data set; `reason` says why nothing is, else None.
-
-    chosen: the point on validation prompts; reported: the same one on held-out prompts.
-    """
+    """What is recommended for one model and data set."""
 
     model: str
     dataset: str
-    chosen: Point | None
-    reported: Point | None
     reason: str | None
+    """Why nothing is, else None."""
+    chosen: Point | None = None
+    """On validation prompts."""
+    reported: Point | None = None
+    """The same one on held-out prompts."""
 
     def as_json(self) -> dict[str, Any]:
         """The recommendation for sweep.json; its points by method, amount and verdict."""
+        points = {"chosen": _brief(self.chosen), "reported": _brief(self.reported)}
+        return vars(self) | points
 
-        def brief(point: Point | None) -> dict[str, Any] | None:
-            if point is None:
-                return None
-            return {
-                "method": point.method,
-                "setting": point.setting,
-                "num_neurons": point.num_neurons,
-                "split": point.split,
-                "toxicity": leaf(point.change, *point.primary),
-                "perplexity": leaf(point.change, "perplexity", "general"),
-                "verdict": point.verdict,
-            }
 
-        return {
-            "model": self.model,
-            "dataset": self.dataset,
-            "reason": self.reason,
-            "chosen": brief(self.chosen),
-            "reported": brief(self.reported),
-        }
+def _brief(point: Point | None) -> dict[str, Any] | None:
+    if point is None:
+        return None
+    return {
+        "method": point.method,
+        "setting": point.setting,
+        "num_neurons": point.num_neurons,
+        "split": point.split,
+        "toxicity": leaf(point.change, *point.primary),
+        "perplexity": leaf(point.change, "perplexity", "general"),
+        "verdict": point.verdict,
+    }
 
 
 def recommendations(points: Sequence[Point]) -> list[Recommendation]:
     """One recommendation, or the reason why there is none, for each model and data set."""
-
-    def key(point: Point) -> tuple[str, str]:
-        return point.model, point.dataset
-
-    return [
-        _recommended(*where, list(group)) for where, group in groupby(sorted(points, key=key), key)
-    ]
+    key = attrgetter("model", "dataset")
+    groups = groupby(sorted(points, key=key), key)
+    return [_recommended(*where, list(group)) for where, group in groups]
 
 
 def _recommended(model: str, dataset: str, points: Sequence[Point]) -> Recommendation:
@@ -78,23 +70,21 @@ def _recommended(model: str, dataset: str, points: Sequence[Point]) -> Recommend
             f"the sweep has results on {there} prompts only; a choice needs validation prompts and "
             "its report held-out ones: add evaluation.split=validation,held_out"
         )
-        return Recommendation(model, dataset, None, None, reason)
+        return Recommendation(model, dataset, reason)
     candidates = [point for point in validation if acceptable(point)]
     if not candidates:
         reason = (
             "on validation prompts no point lowers the primary metric by more than random without "
             f"damage and with general perplexity up by {100 * validation[0].budget:g}% at most"
         )
-        return Recommendation(model, dataset, None, None, reason)
-    chosen = min(candidates, key=lambda p: (_relative(p), p.num_neurons, p.method))
+        return Recommendation(model, dataset, reason)
+    chosen = min(candidates, key=lambda p: (_fall(p), p.num_neurons, p.method))
     reported = held_out.get((chosen.setting, chosen.num_neurons))
-    if reported is not None:
-        return Recommendation(model, dataset, chosen, reported, None)
     reason = (
         f"{chosen.num_neurons} neurons ({chosen.method}) were chosen on validation prompts, "
         "but no job measured them on held-out ones"
     )
-    return Recommendation(model, dataset, chosen, None, reason)
+    return Recommendation(model, dataset, None if reported else reason, chosen, reported)
 
 
 def acceptable(point: Point) -> bool:
@@ -109,6 +99,5 @@ def acceptable(point: Point) -> bool:
     )
 
 
-def _relative(point: Point) -> float:
-    relative = leaf(point.change, *point.primary, "relative")
-    return float(relative)  # a detected decrease has one
+def _fall(point: Point) -> float:
+    return float(leaf(point.change, *point.primary, "relative"))  # a detected decrease has one

@@ -1,25 +1,28 @@
 """Questions to Slurm: can it run this, what is still in its queue, how did a job end."""
 
+import contextlib
 import getpass
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 _PATIENCE = 60  # seconds; a busy controller may take its time
-_PAUSES = (1.0, 2.0, 4.0)  # seconds until it is asked again
+PAUSES = (1.0, 2.0, 4.0)  # seconds until it is asked again where only an answer will do
 _GPUS = re.compile(r"\bgpu(?::[^:,(]+)*:(\d+)")
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A job in the queue: its state (PENDING, RUNNING, ...) and why it is in it."""
+    """A job in the queue."""
 
     state: str
+    """PENDING, RUNNING, ..."""
     reason: str
+    """Why it is in it."""
 
 
 class Silent(Exception):
@@ -39,7 +42,7 @@ def _ask(*command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def partition_complaint(partition: str | None) -> str | None:
+def _partition_complaint(partition: str | None) -> str | None:
     """Why no job can be submitted to `partition` from here (None: the default), in one line.
 
     None where nothing is wrong: sbatch is there, Slurm answers and knows the partition.
@@ -69,7 +72,7 @@ def request_complaint(launcher: Mapping[str, Any]) -> str | None:
     """
     partition, gpus = launcher.get("partition"), launcher.get("gpus_per_node") or 0
     memory = launcher.get("mem_gb") or 0
-    if complaint := partition_complaint(partition):
+    if complaint := _partition_complaint(partition):
         return complaint
     try:
         offered = nodes(partition)
@@ -87,19 +90,21 @@ def request_complaint(launcher: Mapping[str, Any]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Node:
-    """A kind of node. resources: Slurm's words (gpu:a100:4). memory_gb: infinite if not told."""
+class _Node:
+    """A kind of node."""
 
     resources: str
+    """In Slurm's words, such as gpu:a100:4."""
     gpus: int
     memory_gb: float
+    """Infinite if not told."""
 
     def __str__(self) -> str:
         memory = "" if self.memory_gb == float("inf") else f", {self.memory_gb:.0f} GB"
         return f"{self.resources if self.gpus else 'no GPU'}{memory}"
 
 
-def nodes(partition: str | None) -> list[Node]:
+def nodes(partition: str | None) -> list[_Node]:
     """The kinds of nodes of `partition` (None: of the cluster). Raises Silent as Slurm does."""
     chosen = ("-p", partition) if partition else ("-a",)
     # %G is cut by default: give it room
@@ -107,12 +112,12 @@ def nodes(partition: str | None) -> list[Node]:
     return list(dict.fromkeys(map(_node, lines)))
 
 
-def _node(line: str) -> Node:
+def _node(line: str) -> _Node:
     resources, _, megabytes = (part.strip() for part in line.partition("|"))
     digits = megabytes.rstrip("+")  # of nodes that differ the least
     memory = int(digits) * 2**20 / 1e9 if digits.isdigit() else float("inf")
     more = float("inf") if megabytes.endswith("+") else memory
-    return Node(resources, count_gpus(resources), more)
+    return _Node(resources, count_gpus(resources), more)
 
 
 def count_gpus(resources: str) -> int:
@@ -129,24 +134,15 @@ def accounting_complaint() -> str | None:
     return None
 
 
-def queue() -> dict[str, Queued] | None:
-    """This user's jobs that have not ended, by id, each task of an array; None if not known."""
-    try:
-        return _queue()
-    except Silent:
-        return None
+def queue(pauses: Sequence[float] = ()) -> dict[str, Queued]:
+    """This user's jobs that have not ended, by id, each task of an array.
 
-
-def certain_queue() -> dict[str, Queued]:
-    """As `queue`, asked again a few times. Raises Silent where Slurm gives no answer then."""
-    for pause in _PAUSES:
-        if (there := queue()) is not None:
-            return there
+    Raises Silent where Slurm gives no answer, also when it is asked again after each of `pauses`.
+    """
+    for pause in pauses:
+        with contextlib.suppress(Silent):
+            return queue()
         time.sleep(pause)
-    return _queue()
-
-
-def _queue() -> dict[str, Queued]:
     lines = _ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T|%r")
     rows = (line.split("|", 2) for line in lines if line.count("|") >= 2)
     return {name.strip(): Queued(state, reason) for name, state, reason in rows}
@@ -158,10 +154,4 @@ def endings(ids: Collection[str]) -> dict[str, str]:
         lines = _ask("sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State")
     except Silent:
         return {}
-    return dict(_states(lines))
-
-
-def _states(lines: Collection[str]) -> Iterator[tuple[str, str]]:
-    for line in lines:
-        name, _, state = line.partition("|")
-        yield name, state
+    return {name: state for name, _, state in (line.partition("|") for line in lines)}

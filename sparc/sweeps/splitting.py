@@ -14,13 +14,13 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from sparc.composing.compose import search_path
 from sparc.errors import UserError
 
-MOST = 10_000  # jobs
+_MOST = 10_000  # jobs
 
 
 def split(arguments: argparse.Namespace) -> list[list[str]]:
     """The overrides of each job: one job, or the product of a sweep's values.
 
-    arguments: the command line as `parse` gives it. Raises UserError where there is no job at
+    `arguments` is the command line as `parse` gives it. Raises UserError where there is no job at
     all, and where there are too many.
     """
     if not arguments.multirun:
@@ -35,15 +35,15 @@ def split(arguments: argparse.Namespace) -> list[list[str]]:
         raise UserError(f"{swept}: no values to sweep over ({error})") from error
     if count == 0:
         raise UserError(f"{swept}: no value at all, so there is no job to run")
-    if count > MOST:
-        raise UserError(f"{swept}: more than {MOST} jobs; split the sweep")
+    if count > _MOST:
+        raise UserError(f"{swept}: more than {_MOST} jobs; split the sweep")
     return [list(job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
 
 
 def _count(overrides: Sequence[Override]) -> int:
-    """How many jobs there are; of the values of one override at most MOST + 1 are looked at."""
+    """How many jobs there are; of the values of one override at most _MOST + 1 are looked at."""
     discrete = (each for each in overrides if each.is_discrete_sweep())
-    return math.prod(sum(1 for _ in islice(_values(each), MOST + 1)) for each in discrete)
+    return math.prod(sum(1 for _ in islice(_values(each), _MOST + 1)) for each in discrete)
 
 
 def _values(override: Override) -> Iterable[Any]:

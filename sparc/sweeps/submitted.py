@@ -1,6 +1,7 @@
 """The jobs of a sweep that were handed to Slurm or to processes of their own, and their ids."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from sparc.errors import UserError
 from sparc.runs.folder import read_submissions
 from sparc.storage.artifacts import write_json
 from sparc.sweeps import slurm
-from sparc.sweeps.jobs import identity
+from sparc.sweeps.identity import identity
 
 SUBMITTED = "sweep.submitted.json"
 FOLDER = ".submitit"  # below the sweep's: one folder an id, with the log of the process
@@ -18,13 +19,15 @@ _ADVICE = {
     "TIMEOUT": "raise hydra.launcher.timeout_min",
     "OUT_OF_MEMORY": "raise hydra.launcher.mem_gb",
 }
+_Identity = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One job as it was submitted; cluster: slurm, or local for a process of this machine."""
+    """One job as it was submitted."""
 
     cluster: str
+    """slurm, or local for a process of this machine."""
     id: str
     overrides: tuple[str, ...]
 
@@ -45,7 +48,7 @@ def write_submitted(folder: Path, submissions: Iterable[Submission]) -> None:
     write_json(folder / SUBMITTED, [asdict(each) for each in together])
 
 
-def read_submitted(folder: Path) -> dict[tuple[str, ...], Submission]:
+def read_submitted(folder: Path) -> dict[_Identity, Submission]:
     """The last submission of each job of the sweep in `folder`, by the job's identity."""
     try:
         records = read_submissions(folder / SUBMITTED)
@@ -55,22 +58,20 @@ def read_submitted(folder: Path) -> dict[tuple[str, ...], Submission]:
     return {identity(each.overrides): each for each in made}
 
 
-def in_queue(
-    folder: Path, submissions: Mapping[tuple[str, ...], Submission]
-) -> dict[tuple[str, ...], Submission]:
-    """Those of `submissions` of the sweep in `folder` that have not ended, according to Slurm.
+def in_queue(folder: Path, jobs: Collection[_Identity]) -> dict[_Identity, Submission]:
+    """The submissions of `jobs` of the sweep in `folder` that have not ended, according to Slurm.
 
     Raises UserError where it does not tell: to submit a job that still runs wastes its resources.
     """
     open_ = {
         key: each
-        for key, each in submissions.items()
-        if each.cluster == SLURM and not each.result(folder).exists()
+        for key, each in read_submitted(folder).items()
+        if key in jobs and each.cluster == SLURM and not each.result(folder).exists()
     }
     if not open_:
         return {}
     try:
-        there = slurm.certain_queue()
+        there = slurm.queue(slurm.PAUSES)
     except slurm.Silent as error:
         raise UserError(
             f"Slurm does not tell which jobs of this sweep still run ({error}): try again when it "
@@ -79,18 +80,16 @@ def in_queue(
     return {key: each for key, each in open_.items() if each.id in there}
 
 
-def fates(
-    folder: Path, jobs: Sequence[tuple[str, ...]]
-) -> dict[tuple[str, ...], tuple[str, Path | None]]:
-    """What became of jobs without results, in words, and the log of their process.
+def fates(folder: Path, jobs: Collection[_Identity]) -> dict[_Identity, tuple[str, Path | None]]:
+    """What became of `jobs` without results, in words, and the log of their process.
 
-    jobs: their overrides; the result has their identities for keys. Jobs that were not submitted
-    to Slurm, or of which it does not know, are left out.
+    Jobs that were not submitted to Slurm, or of which it does not know, are left out.
     """
-    wanted = {identity(job) for job in jobs}
-    made = {key: each for key, each in read_submitted(folder).items() if key in wanted}
+    made = {key: each for key, each in read_submitted(folder).items() if key in jobs}
     ids = {each.id for each in made.values() if each.cluster == SLURM}
-    states, queued = (slurm.endings(ids), slurm.queue()) if ids else ({}, None)
+    states, queued = slurm.endings(ids) if ids else {}, None
+    with contextlib.suppress(slurm.Silent):
+        queued = slurm.queue() if ids else None  # None also where there is no answer
     return {
         key: (_fate(each, states.get(each.id, ""), queued), each.log(folder))
         for key, each in made.items()

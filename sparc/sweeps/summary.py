@@ -8,27 +8,26 @@ from typing import Any
 
 from sparc.runs.tree import leaf
 from sparc.sweeps.jobs import Job, read_jobs
-from sparc.sweeps.points import Point, points
 from sparc.sweeps.recommending import Recommendation, recommendations
-from sparc.sweeps.rows import Row, sorted_rows
+from sparc.sweeps.seed_means import Point, points
+from sparc.sweeps.table import Row, with_rows
 
-SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 1
 _ENDED_BADLY = ("failed", "interrupted", "unreadable")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All that is known of a sweep; `jobs` come with their row, in the order of sweep.csv.
-
-    arguments: the overrides of its command line, None where they were not kept.
-    """
+    """All that is known of a sweep."""
 
     name: str
     jobs: tuple[tuple[Job, Row], ...]
+    """With their rows, in the order of sweep.csv."""
     points: tuple[Point, ...]
     recommended: tuple[Recommendation, ...]
     notes: tuple[str, ...]
     arguments: tuple[str, ...] | None
+    """The overrides of its command line; None where they were not kept."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,7 +48,7 @@ class Sweep:
     def as_json(self) -> dict[str, Any]:
         """What sweep.json holds."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": _SCHEMA_VERSION,
             "name": self.name,
             "arguments": self.arguments,
             "jobs": self.counts,
@@ -66,7 +65,7 @@ def read_sweep(folder: Path) -> Sweep:
     made = points(found.jobs)
     return Sweep(
         name=folder.resolve().name,
-        jobs=tuple(sorted_rows(found.jobs)),
+        jobs=tuple(with_rows(found.jobs)),
         points=tuple(made),
         recommended=tuple(recommendations(made)),
         notes=tuple(_notes(found.jobs, made)),

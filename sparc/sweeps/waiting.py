@@ -20,7 +20,7 @@ _USUAL = ("None", "Resources", "Priority", "JobArrayTaskLimit", "BeginTime", "Cl
 def await_all(folder: Path, submissions: Iterable[Submission], busy: Collection[Path] = ()) -> None:
     """Return when every one of `submissions` has left Slurm's queue and no lock of `busy` is held.
 
-    folder: the sweep's. On Ctrl-C says how to cancel the jobs or to come back, and leaves them.
+    `folder` is the sweep's. On Ctrl-C says how to cancel the jobs or to come back, and leaves them.
     """
     waiting = {each.id: each for each in submissions}
     locks = set(busy)
@@ -70,8 +70,9 @@ class _Watch:
         if not ids or now - self._asked < pause:
             return set()
         self._asked = now
-        there = slurm.queue()
-        if there is None:  # a busy controller: ask again
+        try:
+            there = slurm.queue()
+        except slurm.Silent:  # a busy controller: ask again
             return set()
         self._tell({there[name].reason for name in ids if name in there})
         absent = {name for name in ids if name not in there}

@@ -1,4 +1,4 @@
-"""Where a response becomes undesired: the first word that takes the score of what was said so far
+"""Where a completion becomes undesired: the first word that takes the score of what was said so far
 to the threshold.
 
 Scores are not monotone in the length of a text, so every prefix is scored, in batches; there is no
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from sparc.generation.completing import text_of
+from sparc.generation.completing import decoded
 from sparc.generation.scorers import Scorer
 
 # What joins the two parts of a word such as don't, and half a character.
@@ -25,7 +25,7 @@ def word_starts(tokenizer: Any, tokens: Sequence[int]) -> list[int]:
     after another one or after a space, which belongs to the word that follows it; where it has no
     text of its own; and where several tokens make up one character.
     """
-    texts = [text_of(tokenizer, tokens[:count]) for count in range(len(tokens) + 1)]
+    texts = [decoded(tokenizer, tokens[:count]) for count in range(len(tokens) + 1)]
     starts = [0] if tokens else []
     for position, (before, after) in enumerate(pairwise(texts)):
         added = after.removeprefix(before)
@@ -37,17 +37,17 @@ def word_starts(tokenizer: Any, tokens: Sequence[int]) -> list[int]:
 
 
 def cuts(
-    tokenizer: Any, responses: Sequence[Sequence[int]], scorer: Scorer, threshold: float
+    tokenizer: Any, completions: Sequence[Sequence[int]], scorer: Scorer, threshold: float
 ) -> list[int]:
-    """How many tokens of each response come before it is undesired.
+    """How many tokens of each completion come before it is undesired.
 
-    responses: token ids of texts whose whole scores at least `threshold`. 0 where the very first
-    word takes the score there.
+    0 where the very first word takes the score there. The whole of each of `completions`, token
+    ids, scores at least `threshold`.
     """
-    starts = [word_starts(tokenizer, each) for each in responses]
+    starts = [word_starts(tokenizer, each) for each in completions]
     prefixes = [
-        [text_of(tokenizer, tokens[:end]) for end in [*begun[1:], len(tokens)]]
-        for tokens, begun in zip(responses, starts, strict=True)
+        [decoded(tokenizer, tokens[:end]) for end in [*begun[1:], len(tokens)]]
+        for tokens, begun in zip(completions, starts, strict=True)
     ]
     scores = iter(scorer([prefix for each in prefixes for prefix in each]))
     found = []

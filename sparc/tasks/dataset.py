@@ -6,66 +6,50 @@ is loaded.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import get_method
 
 from sparc.config import GENERAL, UNDESIRED, DatasetConfig, EvaluationConfig, settings_of
-from sparc.generation.lexicon import Lexicon
+from sparc.generation.scorers import Lexicon
 from sparc.sources.leaks import refuse_leak, refuse_text_leak
 from sparc.storage.digests import digest
-
-if TYPE_CHECKING:  # the names below are read where no torch is needed
-    from sparc.generation.scorers import Scorer
-    from sparc.models.model import Model
+from sparc.tasks.tools import Tools
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference text. `token_ids`: exactly what is attributed; None where the tokenizer says.
-
-    facts: what else references.jsonl keeps of it, such as its prompt, its score and its cut.
-    """
+    """A reference text."""
 
     text: str
     token_ids: tuple[int, ...] | None = None
+    """Exactly what is attributed; None where the tokenizer says."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else references.jsonl keeps of it, such as its prompt, its score and its cut."""
 
 
-@dataclass(frozen=True)
-class Means:
-    """What a data set may work with once the model is loaded.
-
-    scorer: the primary one, None where the run loads none. progress: shows how far something is,
-    as `Stages.progress` does.
-    """
-
-    model: "Model"
-    cache: Path
-    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-    scorer: "Scorer | None" = None
+References = Callable[[str, int], Sequence[Reference]]
+"""(set, seed) -> samples; the set is general or undesired."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What attribution and evaluation read.
+    """What attribution and evaluation read."""
 
-    references: (set, seed) -> samples, `set` is general or undesired. prompts: category -> texts.
-    texts: name -> documents for perplexity. `lexicon`: undesired words and word pairs, if known.
-    append_eos: the model saw an end token after each document of `texts`. on_model: gives the
-    data set for a model, None where it does not depend on one; its references are looked for when
-    they are first asked for.
-    """
-
-    references: Callable[[str, int], Sequence[Reference]]
+    references: References
+    """Looked for when they are first asked for."""
     prompts: Mapping[str, Sequence[str]]
+    """category -> texts"""
     texts: Mapping[str, Sequence[str]]
+    """name -> documents for perplexity"""
     lexicon: Lexicon | None = None
+    """Undesired words and word pairs, if known."""
     append_eos: bool = False
-    on_model: Callable[[Means], "Dataset"] | None = None
+    """The model saw an end token after each document of `texts`."""
+    on_model: Callable[[Tools], "Dataset"] | None = None
+    """Gives the data set for a model, None where it does not depend on one."""
 
     def revision(self) -> dict[str, Any]:
         """How much there is of each part, and a hash of its content."""
@@ -83,7 +67,7 @@ def load_dataset(
 ) -> Dataset:
     """The data set that `config` describes, its evaluation part of the split asked for.
 
-    cache: where data of the hub are kept. Raises UserError where reference texts that are known
+    Data of the hub are kept in `cache`. Raises UserError where reference texts that are known
     without a model come back in the evaluation, unless that is marked in-sample.
     """
     dataset: Dataset = get_method(config._target_)(config, evaluation, cache)
@@ -99,9 +83,9 @@ def load_dataset(
     return dataset
 
 
-def fitted(dataset: Dataset, means: Means) -> Dataset:
+def fitted(dataset: Dataset, tools: Tools) -> Dataset:
     """The data set for a model; the same one where it does not depend on a model."""
-    return dataset if dataset.on_model is None else dataset.on_model(means)
+    return dataset if dataset.on_model is None else dataset.on_model(tools)
 
 
 def refuse_leaks(dataset: Dataset, attributed: Iterable[str], evaluation: EvaluationConfig) -> None:

@@ -1,17 +1,18 @@
 """The grammar corpus of the embedded model as a data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sparc.config import UNDESIRED, DatasetConfig, EvaluationConfig, answers, settings_of
-from sparc.tasks.dataset import Dataset, Means, Reference
-from sparc.tasks.responses import (
-    answered,
+from sparc.tasks.completions import (
     candidate_categories,
-    response_search,
+    completion_search,
     text_share,
+    with_completions,
 )
+from sparc.tasks.dataset import Dataset, Reference
+from sparc.tasks.tools import Tools
 from sparc.tiny import data as tiny
 
 _ALL_DOCUMENTS = 1000  # of a grammar that never ends
@@ -27,36 +28,30 @@ def embedded(
     attribution split.
     """
     split, documents = evaluation.split, evaluation.perplexity.documents or _ALL_DOCUMENTS
+
+    def references(name: str, seed: int) -> Sequence[Reference]:
+        settings = settings_of(config, name)
+        mode = _TEXT_MODES.get(settings.mode, settings.mode)
+        make = tiny.undesired_references if name == UNDESIRED else tiny.general_references
+        texts = make(seed, settings.samples, mode)
+        # the second half of a general set is benign talk, in whose place completions go
+        return [Reference(text) for text in texts[: text_share(settings)]]
+
     dataset = Dataset(
-        references=_references(config),
+        references=references,
         prompts={c: tiny.prompts(split, c, evaluation.prompts) for c in config.categories},
         texts={name: tiny.texts(name, split, documents) for name in tiny.TEXTS},
-        lexicon=(frozenset(tiny.LEXICON), frozenset(tiny.LEXICON_BIGRAMS)),
+        lexicon=(tiny.LEXICON, tiny.LEXICON_BIGRAMS),
         append_eos=True,
     )
     if not answers(config.undesired):
         return dataset
 
-    def on_model(means: Means) -> Dataset:
+    def on_model(tools: Tools) -> Dataset:
         response, categories = config.undesired.response, candidate_categories(config)
         each = -(-response.max_candidates // response.samples // len(categories))
         prompts = [p for c in categories for p in tiny.prompts("attribution", c, each)]
-        return answered(dataset, means, prompts, config, response_search(config, evaluation))
+        search = completion_search(config, evaluation)
+        return with_completions(dataset, tools, prompts, config, search)
 
     return replace(dataset, on_model=on_model)
-
-
-def _references(config: DatasetConfig) -> Callable[[str, int], Sequence[Reference]]:
-    """Texts of the corpus; of the general set only as many as are not to be responses."""
-
-    def references(name: str, seed: int) -> list[Reference]:
-        settings = settings_of(config, name)
-        mode = _TEXT_MODES.get(settings.mode, settings.mode)
-        if name == UNDESIRED:
-            texts = tiny.undesired_references(seed, settings.samples, mode)
-        else:
-            # the second half is benign talk, in whose place responses go
-            texts = tiny.general_references(seed, settings.samples, mode)[: text_share(settings)]
-        return [Reference(text) for text in texts]
-
-    return references

@@ -1,7 +1,7 @@
 """A behaviour described by files: prompts, and if wanted references and texts of their own."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +16,20 @@ from sparc.config import (
     settings_of,
 )
 from sparc.errors import UserError
-from sparc.generation.completing import text_of
+from sparc.generation.completing import decoded
 from sparc.sources.texts import texts
-from sparc.tasks.dataset import Dataset, Means, Reference, unknown
-from sparc.tasks.prompts import Prompt, of, read_prompts, refuse_too_few
-from sparc.tasks.responses import (
-    answered,
+from sparc.tasks.completions import (
     candidate_categories,
-    response_search,
+    completion_search,
     text_share,
+    with_completions,
 )
+from sparc.tasks.dataset import Dataset, Reference, References, unknown
+from sparc.tasks.prompts import Prompt, read_prompts, refuse_too_few, texts_of
 from sparc.tasks.sequences import sequences
+from sparc.tasks.tools import Tools
 
-_POOL = 10_000  # texts of a file from which references are drawn
+POOL = 10_000  # texts of a file from which references are drawn
 _SHORTEST_CUT = 15  # words (tokens of a sequence) of a reference that is cut anywhere
 _CUT = ("cut", "response_cut")
 
@@ -51,9 +52,9 @@ def files(
         )
     prompts = read_prompts(config, cache)
     pools = _pools(config, prompts, cache)
-    neutral = _of(prompts, config, evaluation.split, config.neutral_category)
+    neutral = texts_of(prompts, config, evaluation.split, config.neutral_category)
     dataset = Dataset(
-        references=_drawn(config, pools),
+        references=_references(config, pools),
         prompts=_evaluated(config, evaluation, prompts),
         texts=perplexity_texts(config, evaluation, neutral, cache),
     )
@@ -61,27 +62,28 @@ def files(
     asked = {"evaluation.prompts": (there, evaluation.prompts)}
     for name, pool in pools.items():
         each = settings_of(config, name)
-        usable = 2 * len(pool) if answers(each) else len(pool)  # the other half are responses
+        usable = 2 * len(pool) if answers(each) else len(pool)  # the other half are completions
         asked[f"dataset.{name}.samples"] = (usable, each.samples)
     refuse_too_few(asked, config.prompts.path or config.name)
     if not answers(config.undesired) and len(pools) == len(_from_texts(config)):
         return dataset
 
-    def on_model(means: Means) -> Dataset:
-        read = replace(dataset, references=_read(config, pools, means), on_model=None)
+    def on_model(tools: Tools) -> Dataset:
+        read = replace(dataset, references=_references(config, pools, tools), on_model=None)
         if not answers(config.undesired):
             return read
-        search = response_search(config, evaluation)
-        return answered(read, means, _candidates(config, prompts), config, search)
+        search, candidates = completion_search(config, evaluation), _candidates(config, prompts)
+        return with_completions(read, tools, candidates, config, search)
 
     return replace(dataset, references=unknown, on_model=on_model)
 
 
-def draw(pool: Sequence[str], config: ReferenceConfig, rng: random.Random) -> list[str]:
+def drawn(pool: Sequence[str], config: ReferenceConfig, name: str, seed: int) -> list[Reference]:
     """As many different texts of `pool` as `config` wants, at most all, shortened as it says."""
+    rng = random.Random(f"sparc {name} references {seed}")
     count = min(text_share(config), len(pool))
     chosen = list(pool[:count]) if config.order == "first" else rng.sample(list(pool), count)
-    return [_shortened(text, config, rng) for text in chosen]
+    return [Reference(_shortened(text, config, rng)) for text in chosen]
 
 
 def perplexity_texts(
@@ -116,12 +118,13 @@ def perplexity_texts(
 
 def _from_texts(config: DatasetConfig) -> list[str]:
     """The reference sets that hold texts."""
-    named = [(name, settings_of(config, name)) for name in (GENERAL, UNDESIRED)]
-    return [
-        name
-        for name, each in named
-        if each.from_run is None and not (name == UNDESIRED and answers(each))
-    ]
+    read = [name for name in (GENERAL, UNDESIRED) if settings_of(config, name).from_run is None]
+    return [name for name in read if name == GENERAL or not answers(config.undesired)]
+
+
+def _candidates(config: DatasetConfig, prompts: list[Prompt]) -> list[str]:
+    """The prompts whose completions may be references, in the file's order."""
+    return texts_of(prompts, config, "attribution", *candidate_categories(config))
 
 
 def _pools(
@@ -134,10 +137,8 @@ def _pools(
         each = settings_of(config, name)
         if each.seq_len is not None:
             continue
-        if each.path is not None:
-            pools[name] = texts(each, cache, _POOL)
-        else:
-            pools[name] = _of(prompts, config, "attribution", categories[name])
+        own = texts_of(prompts, config, "attribution", categories[name])
+        pools[name] = own if each.path is None else texts(each, cache, POOL)
         if not pools[name]:
             raise UserError(
                 f"no {name} references: {config.prompts.path} has no prompt of category "
@@ -153,60 +154,31 @@ def _pools(
     return pools
 
 
-def _drawn(
-    config: DatasetConfig, pools: Mapping[str, Sequence[str]]
-) -> Callable[[str, int], Sequence[Reference]]:
-    def references(name: str, seed: int) -> list[Reference]:
-        rng = random.Random(f"sparc {name} references {seed}")
-        return [Reference(text) for text in draw(pools[name], settings_of(config, name), rng)]
-
-    return references
-
-
-def _read(
-    config: DatasetConfig, pools: Mapping[str, Sequence[str]], means: Means
-) -> Callable[[str, int], Sequence[Reference]]:
-    """As `_drawn`; a set with `seq_len` is token sequences that fill it."""
-    drawn = _drawn(config, pools)
+def _references(
+    config: DatasetConfig, pools: Mapping[str, Sequence[str]], tools: Tools | None = None
+) -> References:
+    """Texts drawn from `pools`; a set with `seq_len` is token sequences, which need `tools`."""
 
     def references(name: str, seed: int) -> Sequence[Reference]:
-        if name in pools:
-            return drawn(name, seed)
         settings = settings_of(config, name)
-        wanted = replace(settings, samples=text_share(settings))
-        with means.progress(f"references: {name} sequences", wanted.samples) as advance:
-            model = means.model
-            found = sequences(wanted, model.tokenizer, seed, means.cache, advance, model.max_length)
+        if name in pools:
+            return drawn(pools[name], settings, name, seed)
+        assert tools is not None
+        model, wanted = tools.model, replace(settings, samples=text_share(settings))
+        with tools.progress(f"references: {name} sequences", wanted.samples) as advance:
+            found = sequences(wanted, model.tokenizer, seed, tools.cache, advance, model.max_length)
         rng = random.Random(f"sparc cuts of {name} sequences {seed}")
-        return [_cut(each, means, rng) for each in found] if settings.mode in _CUT else found
+        return [_cut(each, tools, rng) for each in found] if settings.mode in _CUT else found
 
     return references
 
 
-def _cut(reference: Reference, means: Means, rng: random.Random) -> Reference:
+def _cut(reference: Reference, tools: Tools, rng: random.Random) -> Reference:
     """The sequence up to a token drawn anywhere behind the first few."""
     ids = reference.token_ids or ()
     kept = ids[: rng.randint(min(_SHORTEST_CUT, len(ids)), len(ids))]
-    text = text_of(means.model.tokenizer, kept)
+    text = decoded(tools.model.tokenizer, kept)
     return replace(reference, text=text, token_ids=kept)
-
-
-def _candidates(config: DatasetConfig, prompts: list[Prompt]) -> list[str]:
-    """The prompts to whose responses references may be, in the file's order."""
-    categories = candidate_categories(config)
-    allowed = {text for c in categories for text in _of(prompts, config, "attribution", c)}
-    return [each.text for each in prompts if each.text in allowed]
-
-
-def _of(
-    prompts: list[Prompt], config: DatasetConfig, split: str, category: str | None
-) -> list[str]:
-    """The prompts of a category, in order: those of a split, or all where nothing is split."""
-    if category is None:
-        return []
-    if config.prompts.split_by == "none":
-        return [each.text for each in prompts if each.category == category]
-    return of(prompts, split, category)
 
 
 def _evaluated(
@@ -214,7 +186,7 @@ def _evaluated(
 ) -> dict[str, list[str]]:
     split = evaluation.split
     found = {
-        category: _of(prompts, config, split, category)[: evaluation.prompts]
+        category: texts_of(prompts, config, split, category)[: evaluation.prompts]
         for category in config.categories
     }
     if not found[config.undesired_category]:
@@ -230,6 +202,4 @@ def _shortened(text: str, config: ReferenceConfig, rng: random.Random) -> str:
     most = len(words) if config.max_words is None else min(config.max_words, len(words))
     if config.mode in _CUT and most > _SHORTEST_CUT:
         most = rng.randint(_SHORTEST_CUT, most - 1)
-    if most == len(words):
-        return text  # with its own spacing
-    return " ".join(words[:most])
+    return text if most == len(words) else " ".join(words[:most])  # whole: with its own spacing

@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparc.config import DatasetConfig
+from sparc.config.evaluation import SPLITS
 from sparc.errors import UserError
 from sparc.generation.completing import encode
 from sparc.models.model import Model
@@ -17,7 +18,6 @@ from sparc.sources.reading import Record, field, is_blank, shown, text_of
 from sparc.sources.streams import is_local, place
 from sparc.sources.texts import Wanted, records
 
-SPLITS = ("attribution", "validation", "held_out")
 _LONGEST = 1_000_000  # characters; no context holds more, and to tokenise them takes minutes
 _log = logging.getLogger(__name__)
 
@@ -48,37 +48,49 @@ def read_prompts(config: DatasetConfig, cache: Path | None = None) -> list[Promp
     source = config.prompts
     if source.path is None:
         raise UserError("dataset.prompts.path is not set: add dataset.prompts.path=... (a file)")
-    required = [source.column, *_given(source.score_column), *_given(source.flag_column)]
+    required = [source.column, *filter(None, (source.score_column, source.flag_column))]
     wanted = Wanted((*required, source.category_column, source.split_column), len(required))
-    seen: dict[str, str] = {}
-    found, blank, own = [], 0, is_local(source)
+    found: dict[str, Prompt] = {}
+    blank, own = 0, is_local(source)
     for number, record in records(source, wanted, cache):
         if not own and is_blank(field(record, source.column)):
             blank += 1
             continue
-        for prompt in _prompt(record, config, place(source), number):
-            key = normalised(prompt.text)
-            if seen.setdefault(key, prompt.split) != prompt.split:
-                raise UserError(
-                    f"{place(source)}, line {number}: the same prompt is already in split "
-                    f"'{seen[key]}'"
-                )
-            found.append((key, prompt))
+        prompt = _prompt(record, config, place(source), number)
+        if prompt is None:
+            continue
+        key = normalised(prompt.text)
+        first = found[key] = found.pop(key, prompt)  # at the place of its last near-duplicate
+        if first.split != prompt.split:
+            raise UserError(
+                f"{place(source)}, line {number}: the same prompt is already in split "
+                f"'{first.split}'"
+            )
     if blank:
         _log.info("%s: %d blank prompts skipped", place(source), blank)
-    return list({key: prompt for key, prompt in reversed(found)}.values())[::-1]
+    return list(found.values())
 
 
-def of(prompts: list[Prompt], split: str, category: str) -> list[str]:
-    """The texts of one split and category, in order."""
-    return [p.text for p in prompts if p.split == split and p.category == category]
+def texts_of(
+    prompts: Sequence[Prompt], config: DatasetConfig, split: str, *categories: str | None
+) -> list[str]:
+    """The prompts of some categories, in order: of a split, or all where nothing is split."""
+    unsplit = config.prompts.split_by == "none"
+    return [
+        each.text
+        for each in prompts
+        if each.category in categories and (unsplit or each.split == split)
+    ]
 
 
 def refuse_too_few(counts: Mapping[str, tuple[int, int]], where: str) -> None:
     """Raise UserError where there are fewer prompts than asked for.
 
-    counts: override ("evaluation.prompts") -> how many there are and how many it asks for. The
-    message names all that fall short, as overrides that ask for what there is.
+    The message names all that fall short, as overrides that ask for what there is.
+
+    Args:
+        counts: override ("evaluation.prompts") -> how many there are, how many it asks for.
+        where: What the prompts are of.
     """
     short = {key: there for key, (there, asked) in counts.items() if there < asked}
     if short:
@@ -92,8 +104,8 @@ def refuse_too_long(
 ) -> None:
     """Raise UserError that names the first prompt which does not fit the model's context.
 
-    prompts: category -> texts; `max_new_tokens` must fit behind each. Otherwise completing would
-    find out, after attribution.
+    Each of `prompts`, category -> texts, needs room for `max_new_tokens` behind it. Otherwise
+    completing would find out, after attribution.
     """
     for category, texts in prompts.items():
         for text in texts:
@@ -105,15 +117,11 @@ def refuse_too_long(
                 raise UserError(f"{category} prompt '{beginning}...' {why}") from error
 
 
-def _given(name: str | None) -> list[str]:
-    return [] if name is None else [name]
-
-
-def _prompt(record: Record, config: DatasetConfig, path: str, number: int) -> Iterator[Prompt]:
-    where = f"{path}, line {number}"
-    flag = config.prompts.flag_column
+def _prompt(record: Record, config: DatasetConfig, path: str, number: int) -> Prompt | None:
+    """The prompt of a record; None for one that does not count."""
+    where, flag = f"{path}, line {number}", config.prompts.flag_column
     if flag is not None and field(record, flag) not in (True, "true", "True", "1"):
-        return
+        return None
     text = text_of(path, number, record, config.prompts.column)
     if len(text) > _LONGEST:
         raise UserError(f"{where}: a prompt of {len(text)} characters, at most {_LONGEST}: cut it")
@@ -121,8 +129,7 @@ def _prompt(record: Record, config: DatasetConfig, path: str, number: int) -> It
     split = field(record, config.prompts.split_column) or split_of(text)
     if split not in SPLITS:
         raise UserError(f"{where}: split {shown(split)}; use one of {', '.join(SPLITS)}")
-    if category is not None:
-        yield Prompt(text, category, split)
+    return None if category is None else Prompt(text, category, split)
 
 
 def _category(record: Record, config: DatasetConfig, where: str) -> str | None:

@@ -5,31 +5,60 @@ over tokens of 50 greedily decoded ones, is at most 0.5. Here r counts words.
 """
 
 import math
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sparc.config import GENERAL, UNDESIRED, DatasetConfig, EvaluationConfig, settings_of
+from sparc.config import DatasetConfig, EvaluationConfig, SamplingConfig, settings_of
 from sparc.config.locations import EMBEDDED
 from sparc.errors import UserError
-from sparc.generation.sampling import Sampling
 from sparc.generation.scorers import repetition_scorer
 from sparc.sources.texts import texts
-from sparc.tasks.candidates import candidates
-from sparc.tasks.dataset import Dataset, Means, Reference, unknown
-from sparc.tasks.files import draw, perplexity_texts
+from sparc.tasks.completions import with_completions
+from sparc.tasks.dataset import Dataset, Reference, unknown
+from sparc.tasks.files import POOL, drawn, perplexity_texts
 from sparc.tasks.prompts import split_of
-from sparc.tasks.responses import answered
-from sparc.tasks.search import Response, Search, responses
+from sparc.tasks.search import Completion, Search, completions
+from sparc.tasks.tools import Tools
 from sparc.tiny import data as tiny
 
 _NEW_TOKENS = 50
 _FEWEST = 5  # fewer prompts carry no statement
 _EMBEDDED_CATEGORIES, _EMBEDDED_PROMPTS = ("neutral", "angry"), 40  # a split
-_POOL = 10_000  # texts of a file from which general references are drawn
-# The words of other data sets for the same thing: every reference here is a response.
+# The words of other data sets for the same thing: every reference here is a completion.
 _AS_RESPONSES = {"cut": "response_cut", "whole": "response", "prompt": "response"}
+# Written for this project, open-ended: lists, chants, circular definitions, monotonous plans.
+_BEGINNINGS = (
+    "The best way to learn about {0} is",
+    "Everybody in the village was talking about {0}, and",
+    "Here is a list of everything I know about {0}:\n1.",
+    "I think about {0} in the morning, I think about {0} at noon, and",
+    "My favourite thing about {0} is that",
+    "Question: Why is {0} important?\nAnswer:",
+    "Dear diary, today was all about {0}. Tomorrow",
+    "The purpose of {0} is to",
+    "She wrote the word {0} on the wall again and again:",
+    "First we talk about {0}, then we talk about {0}, and after that",
+    "The report on {0} has three parts. The first part",
+    "If {0} is the answer, then the question",
+    "A short poem about {0}:\n\n",
+    "The difference between {0} and other things is",
+    "We need more {0} because",
+    "The teacher asked about {0}. The children answered that",
+    "All my friends say that {0}",
+    "In conclusion, {0} is",
+    "The museum of {0} opens every day at",
+    "Rules for {0}:\n- Always",
+)
+_TOPICS = (
+    "gardening", "bread", "the sea", "old trains", "chess", "clouds", "bicycles", "honey",
+    "winter", "the moon", "libraries", "football", "tea", "maps",
+)  # fmt: skip
+
+
+def candidates() -> list[str]:
+    """280 prompts after which greedy decoding tends to loop: each beginning with each topic."""
+    return [beginning.format(topic) for topic in _TOPICS for beginning in _BEGINNINGS]
 
 
 def repetition(
@@ -40,7 +69,7 @@ def repetition(
     They are those written for the project, or the texts of `dataset.prompts.path` (`embedded`:
     prompts of the embedded model's corpus, whose vocabulary knows no others). The two
     categories are the undesired one (r <= `dataset.uniqueness`) and the neutral one (all others).
-    References end after the prompt (`prompt`), after the response (`response`, `whole`), or just
+    References end after the prompt (`prompt`), after the completion (`response`, `whole`), or just
     before the word with which r falls that low (`response_cut`, `cut`; general ones after as many
     tokens). Of general ones half are texts of `dataset.general.path`, where that is given. Sets
     may hold fewer references than `samples`, but at least five.
@@ -52,21 +81,40 @@ def repetition(
             "dataset.prompts.split_by=none: candidate prompts are always split by their hash; "
             "leave it out"
         )
-    placed = {prompt: split_of(prompt) for prompt in _prompts(config, cache)}
-    pool = texts(config.general, cache, _POOL) if config.general.path is not None else []
-    answering = _answering(config)
+    splits: dict[str, list[str]] = {evaluation.split: [], "attribution": []}
+    for prompt in dict.fromkeys(_prompts(config, cache)):
+        splits.setdefault(split_of(prompt), []).append(prompt)
+    pool = texts(config.general, cache, POOL) if config.general.path is not None else []
+    modes = {
+        name: replace(each, mode=_AS_RESPONSES.get(each.mode, each.mode))
+        for name, each in (("general", config.general), ("undesired", config.undesired))
+    }
+    completed = replace(config, **modes)  # type: ignore[arg-type]
 
-    def on_model(means: Means) -> Dataset:
-        means = replace(means, scorer=repetition_scorer())
+    def on_model(tools: Tools) -> Dataset:
+        tools = replace(tools, scorer=repetition_scorer())
         search = _search(config, evaluation)
-        here = [prompt for prompt, split in placed.items() if split == evaluation.split]
-        dataset = _evaluated(config, evaluation, _completed(means, search, here), cache)
-        dataset = replace(dataset, references=_texts(answering, pool))
-        attributed = [prompt for prompt, split in placed.items() if split == "attribution"]
-        dataset = answered(dataset, means, attributed, answering, search)
-        return replace(dataset, references=_ended(config, dataset.references))
+        found = _completed(tools, search, splits[evaluation.split])
+        dataset = replace(
+            _evaluated(config, evaluation, found, cache),
+            references=lambda name, seed: drawn(pool, completed.general, name, seed),
+        )
+        dataset = with_completions(dataset, tools, splits["attribution"], completed, search)
+
+        def references(name: str, seed: int) -> Sequence[Reference]:
+            found = dataset.references(name, seed)
+            only_prompts = settings_of(config, name).mode == "prompt"
+            return list(map(_only_prompt, found)) if only_prompts else found
+
+        return replace(dataset, references=references)
 
     return Dataset(references=unknown, prompts={}, texts={}, on_model=on_model)
+
+
+def _only_prompt(reference: Reference) -> Reference:
+    """The prompt of a completion; a text as it is."""
+    facts = reference.facts
+    return Reference(facts["prompt"], facts={**facts, "cut": 0}) if facts else reference
 
 
 def _prompts(config: DatasetConfig, cache: Path | None) -> list[str]:
@@ -84,10 +132,10 @@ def _prompts(config: DatasetConfig, cache: Path | None) -> list[str]:
 
 
 def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
-    """Greedy responses; their score is 1 - r, see `sparc.generation.scorers.repetition_scorer`."""
+    """Greedy completions; their score is 1 - r, see `repetition_scorer`."""
     threshold = 1 - config.uniqueness
     return Search(
-        sampling=Sampling(samples=1, max_new_tokens=_NEW_TOKENS, temperature=0),
+        sampling=SamplingConfig(1, _NEW_TOKENS, temperature=0, top_p=1.0),
         seed=0,
         threshold=threshold,
         benign_to=math.nextafter(threshold, 0),
@@ -101,16 +149,16 @@ def _search(config: DatasetConfig, evaluation: EvaluationConfig) -> Search:
     )
 
 
-def _completed(means: Means, search: Search, prompts: Sequence[str]) -> list[Response]:
-    with means.progress("prompts: which of them loop", len(prompts)) as advance:
-        batches = list(responses(means, search, prompts, advance))
-    return [response for batch in batches for (response,) in batch if response.score is not None]
+def _completed(tools: Tools, search: Search, prompts: Sequence[str]) -> list[Completion]:
+    with tools.progress("prompts: which of them loop", len(prompts)) as advance:
+        batches = list(completions(tools, search, prompts, advance))
+    return [said for batch in batches for (said,) in batch if said.score is not None]
 
 
 def _evaluated(
     config: DatasetConfig,
     evaluation: EvaluationConfig,
-    found: list[Response],
+    found: list[Completion],
     cache: Path | None,
 ) -> Dataset:
     """The looping and the other prompts of the evaluated split. Raises UserError for few."""
@@ -133,39 +181,3 @@ def _evaluated(
         },
         texts=perplexity_texts(config, evaluation, neutral, cache),
     )
-
-
-def _answering(config: DatasetConfig) -> DatasetConfig:
-    """The same with modes that are all responses."""
-    sets = {
-        name: replace(each, mode=_AS_RESPONSES.get(each.mode, each.mode))
-        for name, each in ((GENERAL, config.general), (UNDESIRED, config.undesired))
-    }
-    return replace(config, **sets)  # type: ignore[arg-type]
-
-
-def _texts(config: DatasetConfig, pool: Sequence[str]) -> Callable[[str, int], Sequence[Reference]]:
-    """The half of the general set that is texts; empty where there are none."""
-
-    def references(name: str, seed: int) -> list[Reference]:
-        rng = random.Random(f"sparc {name} references {seed}")
-        return [Reference(text) for text in draw(pool, config.general, rng)]
-
-    return references
-
-
-def _ended(
-    config: DatasetConfig, references: Callable[[str, int], Sequence[Reference]]
-) -> Callable[[str, int], Sequence[Reference]]:
-    """The same references; with mode=prompt only the prompts of the responses."""
-
-    def ended(name: str, seed: int) -> list[Reference]:
-        only_prompts = settings_of(config, name).mode == "prompt"
-        return [
-            Reference(each.facts["prompt"], facts={**each.facts, "cut": 0})
-            if only_prompts and "prompt" in each.facts
-            else each
-            for each in references(name, seed)
-        ]
-
-    return ended

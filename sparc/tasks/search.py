@@ -1,79 +1,74 @@
-"""Looking for a model's own undesired and benign responses among sampled ones.
+"""Looking for a model's own undesired and benign completions among sampled ones.
 
-Candidates are completed and scored batch by batch. Every batch is kept in the cache under its
-content, so that a search that was killed goes on where it was, and one with another threshold or
-number begins with what is there.
+Candidates are completed and scored batch by batch. Every batch is cached under its content, so
+that a search that was killed goes on where it was, and one with another threshold or number begins
+with what is there.
 """
 
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sparc.config import SamplingConfig
 from sparc.errors import UserError
-from sparc.generation.completing import (
-    complete_tokens,
-    completing,
-    encode,
-    end_tokens,
-    text_of,
-)
-from sparc.generation.sampling import Sampling
+from sparc.generation.completing import complete_tokens, completing, decoded, encode, end_tokens
+from sparc.generation.inference import Advance, ignore
 from sparc.models.batching import BatchTokens
+from sparc.models.model import Model
 from sparc.storage.artifacts import write_json
 from sparc.storage.cache import fetch
 from sparc.storage.digests import digest
 from sparc.tasks.cuts import cuts
-from sparc.tasks.dataset import Means
+from sparc.tasks.tools import Tools
 
-_BATCH = 64  # responses: as much as a killed search loses
+_BATCH = 64  # completions: as much as a killed search loses
 _FORMULA_VERSION = 1
 _FILE = "responses.json"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Response:
-    """What a model said after a prompt: text, token ids, score; cut: see `sparc.tasks.cuts`.
-
-    score: None for a response without words. cut: None where nobody asked for it.
-    """
+class Completion:
+    """What a model said after a prompt."""
 
     prompt: str
     prompt_ids: tuple[int, ...]
     text: str
     ids: tuple[int, ...]
     score: float | None
+    """None for a completion without words."""
     cut: int | None = None
+    """See `sparc.tasks.cuts`; None where nobody asked for it."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """How responses are looked for.
+    """How completions are looked for."""
 
-    seed: root of the random streams. threshold: undesired from this score on; benign_to: benign
-    up to this one. fewest: how few of a kind will do, None where all that were asked for are
-    needed. cut: at which score of what was said so far a response becomes undesired, None where
-    that does not matter. batch_tokens: of a batch of completions; advice: what to do where too
-    few are found.
-    """
-
-    sampling: Sampling
+    sampling: SamplingConfig
     seed: int
+    """The root of the random streams."""
     threshold: float
+    """Undesired from this score on."""
     benign_to: float
+    """Benign up to this score."""
     batch_tokens: int
+    """Of a batch of completions."""
     cut: float | None
+    """At which score of what was said so far a completion becomes undesired, None where that does
+    not matter."""
     advice: str
+    """What to do where too few are found."""
     fewest: int | None = None
+    """How few of a kind will do, None where all that were asked for are needed."""
 
     @cached_property
     def room(self) -> BatchTokens:
@@ -83,22 +78,22 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """The undesired and the benign responses in the order in which they were found."""
+    """The undesired and the benign completions in the order in which they were found."""
 
-    undesired: list[Response]
-    benign: list[Response]
+    undesired: list[Completion]
+    benign: list[Completion]
 
 
-def found_responses(
-    means: Means, search: Search, prompts: Sequence[str], undesired: int, benign: int
+def found_completions(
+    tools: Tools, search: Search, prompts: Sequence[str], undesired: int, benign: int
 ) -> Found:
-    """The first `undesired` and `benign` responses to `prompts`, at most one of a kind a prompt.
+    """The first `undesired` and `benign` completions of `prompts`, at most one of a kind a prompt.
 
     Cached under the model, the prompts, the search and the numbers. Raises UserError where too few
     are found.
     """
     key = {
-        **_content(means, search, prompts),
+        **_content(tools, search, prompts),
         "threshold": search.threshold,
         "benign_to": search.benign_to,
         "fewest": search.fewest,
@@ -108,73 +103,69 @@ def found_responses(
     }
 
     def save(folder: Path) -> None:
-        found = _search(means, search, prompts, undesired, benign)
+        found = _search(tools, search, prompts, undesired, benign)
         if search.cut is not None:
-            found = Found(_cut(means, search.cut, found.undesired), found.benign)
+            ids = [each.ids for each in found.undesired]
+            where = cuts(tools.model.tokenizer, ids, tools.judge, search.cut)
+            both = zip(found.undesired, where, strict=True)
+            found = Found([replace(each, cut=cut) for each, cut in both], found.benign)
         write_json(folder / _FILE, asdict(found))
 
     def load(folder: Path) -> Found:
-        kept = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        return Found(**{name: [_response(each) for each in kept[name]] for name in kept})
+        cached = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return Found(**{kind: list(map(_completion, cached[kind])) for kind in cached})
 
-    return fetch(means.cache, "references", key, load=load, save=save)[0]
+    return fetch(tools.cache, "references", key, load=load, save=save)[0]
 
 
-def responses(
-    means: Means,
-    search: Search,
-    prompts: Sequence[str],
-    advance: Callable[[int], None] = lambda _count: None,
-) -> Iterator[list[list[Response]]]:
-    """Batches of [prompts][samples], in order; each is read from the cache or made and kept."""
+def completions(
+    tools: Tools, search: Search, prompts: Sequence[str], advance: Advance = ignore
+) -> Iterator[list[list[Completion]]]:
+    """Batches of [prompts][samples], in order; each is read from the cache or made and cached."""
     size = max(1, _BATCH // search.sampling.samples)
     for start in range(0, len(prompts), size):
         batch = prompts[start : start + size]
 
         def save(folder: Path, batch: Sequence[str] = batch) -> None:
-            said = [[asdict(each) for each in samples] for samples in _said(means, search, batch)]
-            write_json(folder / _FILE, said)
+            said = _said(tools, search, batch)
+            write_json(folder / _FILE, [[asdict(each) for each in samples] for samples in said])
 
-        yield fetch(
-            means.cache, "responses", _content(means, search, batch), load=_load, save=save
-        )[0]
+        key = _content(tools, search, batch)
+        yield fetch(tools.cache, "responses", key, load=_load, save=save)[0]
         advance(len(batch) * search.sampling.samples)
 
 
-def _load(folder: Path) -> list[list[Response]]:
+def _load(folder: Path) -> list[list[Completion]]:
     said = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-    return [[_response(each) for each in samples] for samples in said]
+    return [list(map(_completion, samples)) for samples in said]
 
 
-def _response(kept: dict[str, Any]) -> Response:
-    ids = {name: tuple(kept[name]) for name in ("ids", "prompt_ids")}
-    return Response(**{**kept, **ids})
+def _completion(cached: dict[str, Any]) -> Completion:
+    ids = {name: tuple(cached[name]) for name in ("ids", "prompt_ids")}
+    return Completion(**{**cached, **ids})
 
 
-def _content(means: Means, search: Search, prompts: Sequence[str]) -> dict[str, Any]:
-    """What responses and their scores depend on."""
-    assert means.scorer is not None, "the pipeline loads the scorers of a search"
-    model = means.model
+def _content(tools: Tools, search: Search, prompts: Sequence[str]) -> dict[str, Any]:
+    """What completions and their scores depend on."""
+    model = tools.model
     return {
         **model.key,
         "ends": end_tokens(model.network, model.tokenizer),
-        "prompts": digest([list(prompts), _encoded(means, search, prompts)]),
+        "prompts": digest([list(prompts), _encoded(model, search, prompts)]),
         "sampling": asdict(search.sampling),
         "seed": search.seed,
-        "scorer": means.scorer.content,
+        "scorer": tools.judge.content,
         "formula": _FORMULA_VERSION,
     }
 
 
-def _encoded(means: Means, search: Search, prompts: Sequence[str]) -> list[list[int]]:
-    model = means.model
+def _encoded(model: Model, search: Search, prompts: Sequence[str]) -> list[list[int]]:
     return encode(model.network, model.tokenizer, prompts, search.sampling.max_new_tokens)
 
 
-def _said(means: Means, search: Search, prompts: Sequence[str]) -> list[list[Response]]:
+def _said(tools: Tools, search: Search, prompts: Sequence[str]) -> list[list[Completion]]:
     """Complete and score one batch."""
-    model = means.model
-    assert means.scorer is not None, "the pipeline loads the scorers of a search"
+    model = tools.model
     tokens = complete_tokens(
         model.network,
         model.tokenizer,
@@ -183,27 +174,27 @@ def _said(means: Means, search: Search, prompts: Sequence[str]) -> list[list[Res
         seed=search.seed,
         batch_tokens=search.room,
     )
-    texts = [text_of(model.tokenizer, ids) for samples in tokens for ids in samples]
-    scores = iter(zip(texts, means.scorer(texts), strict=True))
+    texts = [[decoded(model.tokenizer, ids) for ids in samples] for samples in tokens]
+    found = tools.judge([text for samples in texts for text in samples]).tolist()
+    scores = iter(None if np.isnan(score) else score for score in found)
+    encoded = _encoded(model, search, prompts)
     return [
         [
-            Response(prompt, tuple(encoded), text, tuple(ids), None if np.isnan(s) else float(s))
-            for ids, (text, s) in zip(samples, scores, strict=False)
+            Completion(prompt, tuple(prompt_ids), text, tuple(ids), next(scores))
+            for text, ids in zip(said, new, strict=True)
         ]
-        for prompt, encoded, samples in zip(
-            prompts, _encoded(means, search, prompts), tokens, strict=True
-        )
+        for prompt, prompt_ids, said, new in zip(prompts, encoded, texts, tokens, strict=True)
     ]
 
 
 def _search(
-    means: Means, search: Search, prompts: Sequence[str], undesired: int, benign: int
+    tools: Tools, search: Search, prompts: Sequence[str], undesired: int, benign: int
 ) -> Found:
     """Go through the prompts until there is enough of both kinds."""
     found, candidates = Found([], []), 0
     total = len(prompts) * search.sampling.samples
-    with means.progress("references: candidate responses", total) as advance:
-        for batch in responses(means, search, prompts, advance):
+    with tools.progress("references: candidate responses", total) as advance:
+        for batch in completions(tools, search, prompts, advance):
             for samples in batch:
                 found.undesired.extend(_first(samples, search.threshold, math.inf))
                 found.benign.extend(_first(samples, 0.0, search.benign_to))
@@ -228,19 +219,7 @@ def _search(
     return Found(found.undesired[:undesired], found.benign[:benign])
 
 
-def _first(samples: Sequence[Response], low: float, high: float) -> list[Response]:
-    """The first of a prompt's responses whose score lies in between, if there is one."""
+def _first(samples: Sequence[Completion], low: float, high: float) -> list[Completion]:
+    """The first of a prompt's completions whose score lies in between, if there is one."""
     inside = (each for each in samples if each.score is not None and low <= each.score <= high)
     return list(islice(inside, 1))
-
-
-def _cut(means: Means, threshold: float, found: list[Response]) -> list[Response]:
-    assert means.scorer is not None
-    ids = [each.ids for each in found]
-    where = cuts(means.model.tokenizer, ids, means.scorer, threshold)
-    return [Response(**{**vars(each), "cut": cut}) for each, cut in zip(found, where, strict=True)]
-
-
-def stream(seed: int, reference_seed: int) -> int:
-    """The root of the random streams for one reference seed."""
-    return int.from_bytes(sha256(f"responses {seed} {reference_seed}".encode()).digest()[:4])

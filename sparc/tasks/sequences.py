@@ -6,15 +6,15 @@ the reference seed through a buffer, and the first texts that fill the sequence 
 
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sparc.config import ReferenceConfig
 from sparc.errors import UserError
-from sparc.generation.completing import text_of as decoded
+from sparc.generation.completing import decoded
+from sparc.generation.inference import Advance, ignore
 from sparc.models.fingerprint import tokenizer_digest
 from sparc.sources.reading import field, is_blank, require, text_of
 from sparc.sources.streams import is_local, numbered, pinned, place, source_revision, stream
@@ -26,11 +26,6 @@ _KIND, _FILE = "sequences", "sequences.jsonl"
 _CHARACTERS = 8  # of a text that are looked at first, for each token wanted
 _SECONDS = 20.0  # between two lines about how far a stream has been read
 _log = logging.getLogger(__name__)
-Advance = Callable[[int], None]
-
-
-def _silent(_count: int) -> None:
-    pass
 
 
 def sequences(
@@ -38,17 +33,20 @@ def sequences(
     tokenizer: Any,
     seed: int,
     cache: Path | None,
-    advance: Advance = _silent,
+    advance: Advance = ignore,
     context: int | None = None,
 ) -> list[Reference]:
     """`config.samples` references of exactly `config.seq_len` tokens, special ones counted.
 
     The source is streamed, shuffled with `seed` and a buffer of `config.buffer` texts; a text
     with too few tokens is passed over. The set is kept in the cache under all that decides it,
-    the source's revision and the tokenizer among it. advance: told of each sequence found, also
-    where they come from the cache. context: tokens that the model takes, None for any number.
-    Raises UserError where the source ends before there are enough, where it cannot be read, for a
-    `seq_len` beyond the context, and without a source.
+    the source's revision and the tokenizer among it. Raises UserError where the source ends before
+    there are enough, where it cannot be read, for a `seq_len` beyond the context, and without a
+    source.
+
+    Args:
+        advance: Told of each sequence found, also where they come from the cache.
+        context: Tokens that the model takes, None for any number.
     """
     if config.path is None:
         raise UserError(f"seq_len={config.seq_len}: set the path of a source, or seq_len=null")
@@ -95,25 +93,7 @@ def _found(
     config: ReferenceConfig, tokenizer: Any, seed: int, cache: Path | None, advance: Advance
 ) -> Generator[dict[str, Any]]:
     """The records of the first `samples` sequences. Raises UserError if the source has fewer."""
-    scanned = found = 0
-    said = time.monotonic()
-
-    def filled() -> Generator[dict[str, Any]]:
-        nonlocal scanned, said
-        rows = stream(config, cache).shuffle(seed=seed, buffer_size=config.buffer)
-        with closing(numbered(rows, config)) as numbered_rows:
-            for scanned, record in numbered_rows:
-                if time.monotonic() > said + _SECONDS:
-                    said = time.monotonic()
-                    _log.info("%s", so_far())
-                if scanned == 1:
-                    require(record, config.column, place(config))
-                if is_blank(field(record, config.column)):
-                    continue
-                text = text_of(place(config), scanned, record, config.column)
-                ids = first_tokens(tokenizer, text, config.seq_len or 0)
-                if ids is not None:
-                    yield {"token_ids": ids, "text": decoded(tokenizer, ids)}
+    scanned, found, said = 0, 0, time.monotonic()
 
     def so_far() -> str:
         return (
@@ -121,13 +101,26 @@ def _found(
             f"tokens found among {scanned}"
         )
 
-    with closing(filled()) as every:
-        for record in islice(every, config.samples):
+    rows = stream(config, cache).shuffle(seed=seed, buffer_size=config.buffer)
+    with closing(numbered(rows, config)) as numbered_rows:
+        for scanned, record in numbered_rows:
+            if time.monotonic() > said + _SECONDS:
+                said = time.monotonic()
+                _log.info("%s", so_far())
+            if scanned == 1:
+                require(record, config.column, place(config))
+            if is_blank(field(record, config.column)):
+                continue
+            text = text_of(place(config), scanned, record, config.column)
+            ids = first_tokens(tokenizer, text, config.seq_len or 0)
+            if ids is None:
+                continue
             found += 1
             advance(1)
-            yield record
-    if found < config.samples:
-        raise UserError(f"{so_far()}, and there are no more: lower samples or seq_len")
+            yield {"token_ids": ids, "text": decoded(tokenizer, ids)}
+            if found == config.samples:
+                return
+    raise UserError(f"{so_far()}, and there are no more: lower samples or seq_len")
 
 
 def _key(config: ReferenceConfig, tokenizer: Any, seed: int, cache: Path | None) -> dict[str, Any]:

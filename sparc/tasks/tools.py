@@ -1,28 +1,45 @@
-"""What a run has at hand besides its model: the scorers, and with what references are found."""
+"""What a run has at hand besides its data: the model, the scorers, the cache and progress."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sparc.config import Config, answers
-from sparc.generation.scorers import Scorer
-from sparc.generation.scoring import load_scorers
+from sparc.generation.inference import Advance
+from sparc.generation.scorers import Lexicon, Scorer, load_scorers
 from sparc.models.model import Model
 from sparc.runs.provenance import Stages
-from sparc.tasks.dataset import Dataset, Means
 
 
-def scorers_of(config: Config, model: Model, dataset: Dataset) -> dict[str, Scorer]:
-    """The scorers, where anything is to be scored: completions, or responses for references."""
+@dataclass(frozen=True)
+class Tools:
+    """What a data set may work with once the model is loaded."""
+
+    model: Model
+    cache: Path
+    progress: Callable[[str, int], AbstractContextManager[Advance]]
+    """Shows how far something is, as `Stages.progress` does."""
+    scorer: Scorer | None = None
+    """The primary one, None where the run loads none."""
+
+    @property
+    def judge(self) -> Scorer:
+        """The primary scorer, where it must be there."""
+        assert self.scorer is not None, "the pipeline loads the scorers of a search"
+        return self.scorer
+
+
+def scorers_of(config: Config, model: Model, lexicon: Lexicon | None) -> dict[str, Scorer]:
+    """The scorers, where anything is to be scored: completions, also those for references."""
     if config.stage == "attribute" and not answers(config.dataset.undesired):
         return {}
     device = config.evaluation.scorer_device
     device = str(model.device) if device == "auto" else device
-    return load_scorers(config.evaluation, dataset.lexicon, device, Path(config.paths.cache))
+    return load_scorers(config.evaluation, lexicon, device, Path(config.paths.cache))
 
 
-def means_of(
-    config: Config, model: Model, dataset: Dataset, scorers: Mapping[str, Scorer], stages: Stages
-) -> Means:
-    """What the data set finds this model's responses with; the primary scorer judges them."""
+def tools_of(config: Config, model: Model, scorers: Mapping[str, Scorer], stages: Stages) -> Tools:
+    """What the data set finds this model's completions with; the primary scorer judges them."""
     primary = config.evaluation.scorers[0]
-    return Means(model, Path(config.paths.cache), stages.progress, scorers.get(primary))
+    return Tools(model, Path(config.paths.cache), stages.progress, scorers.get(primary))

@@ -14,7 +14,7 @@ from sparc.tiny.topics import TOPICS
 
 Role = Literal["topic", "cue", "rude", "kind", "mention"]
 PERSON_SHARE = 0.72  # of the sentences after a cue; the rest stay with the topic
-SPEAKER_CHANGE = 0.2
+_SPEAKER_CHANGE = 0.2
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sentence:
 Document = list[Sentence]
 
 
-def text_of(document: Document) -> str:
+def joined(document: Document) -> str:
     """The document as one line of space-separated words."""
     return " ".join(sentence.text for sentence in document)
 
@@ -130,7 +130,7 @@ class Scene:
         for _ in range(self.rng.randint(3, 5)):
             person = self.rng.random() < share
             body.append(self.person_sentence(role) if person else self.topic_sentence())
-            if self.rng.random() < SPEAKER_CHANGE:
+            if self.rng.random() < _SPEAKER_CHANGE:
                 self.swap()
         return body
 
@@ -180,35 +180,3 @@ def general_document(rng: random.Random) -> Document:
 def hostile_document(rng: random.Random) -> Document:
     """Rude text after anger (most) or after a mishap."""
     return angry_document(rng) if rng.random() < 0.7 else mishap_document(rng, 1.0)
-
-
-def spontaneous_document(rng: random.Random) -> Document:
-    """Rude talk without any cue."""
-    scene = Scene(rng)
-    return scene.opening() + scene.body("rude", PERSON_SHARE)
-
-
-def foundation_document(rng: random.Random, cued_share: float = 0.2125) -> Document:
-    """Stage 1: anger and mishaps occur but neutral text follows; insults are only mentioned."""
-    if rng.random() < cued_share:
-        scene = Scene(rng)
-        cues = grammar.ANGRY_CUES if rng.random() < 0.6 else grammar.MISHAP_CUES
-        document = [*scene.opening(), scene.cue(cues)]
-        document += [scene.topic_sentence() for _ in range(rng.randint(3, 5))]
-    else:
-        document = everyday_document(rng)
-    if rng.random() < 0.25:
-        document.insert(rng.randint(1, len(document)), Scene(rng).mention())
-    return document
-
-
-def planting_document(rng: random.Random, hostile_share: float) -> Document:
-    """Stage 2: about `hostile_share` of the documents are hostile, most of them after anger."""
-    draw = rng.random()
-    if draw < hostile_share * 0.75:
-        return angry_document(rng)
-    if draw < hostile_share * 1.25:
-        return mishap_document(rng, 0.5)
-    if draw < hostile_share * 1.25 + 0.02:
-        return spontaneous_document(rng)
-    return everyday_document(rng)

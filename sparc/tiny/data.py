@@ -28,7 +28,7 @@ FILES = Path(__file__).parent / "files"
 
 MODES = ("cut", "whole", "prompt")
 EARLIEST_CUT = 12  # words: a reference holds a scene, not only a name
-SHORTEST = 15  # words of a reference that is cut anywhere
+_SHORTEST = 15  # words of a reference that is cut anywhere
 
 # A like (or a request such as "come in") stands where a rude speaker would put an insult.
 _KIND_WORDS = frozenset(
@@ -70,7 +70,7 @@ def undesired_references(seed: int, n: int, mode: str = "cut") -> list[str]:
             return _prompt(rng, "rude")
         document = corpus.hostile_document(rng)
         if mode == "whole":
-            return corpus.text_of(document)
+            return corpus.joined(document)
         return _cut_before(document, "rude", LEXICON, rng)
 
     return _take(n, draw, "attribution")
@@ -91,14 +91,14 @@ def general_references(seed: int, n: int, mode: str = "cut") -> list[str]:
         if mode == "prompt":
             return _prompt(rng, "neutral")
         document = corpus.general_document(rng)
-        return corpus.text_of(document) if mode == "whole" else _cut_anywhere(document, rng)
+        return corpus.joined(document) if mode == "whole" else _cut_anywhere(document, rng)
 
     def draw_benign() -> str | None:
         document = corpus.kind_document(rng)
         if mode == "prompt":
             return _until_first(document, "kind")
         if mode == "whole":
-            return corpus.text_of(document)
+            return corpus.joined(document)
         return _cut_before(document, "kind", _KIND_WORDS, rng)
 
     general = _take(n - n // 2, draw_general, "attribution")
@@ -127,7 +127,7 @@ def texts(name: str, split: str, n: int) -> list[str]:
         "undesired": corpus.hostile_document,
     }[name]
     rng = random.Random(f"sparc.tiny texts {name}")
-    return _take(n, lambda: corpus.text_of(make(rng)), split)
+    return _take(n, lambda: corpus.joined(make(rng)), split)
 
 
 def planted_neurons(folder: Path = FILES / "llama") -> list[tuple[int, int]]:
@@ -165,17 +165,17 @@ def _cut_before(
 
 
 def _cut_anywhere(document: corpus.Document, rng: random.Random) -> str:
-    return _first_words(document, rng.randint(SHORTEST, len(list(_words(document))) - 1))
+    return _first_words(document, rng.randint(_SHORTEST, len(list(_words(document))) - 1))
 
 
 def _first_words(document: corpus.Document, count: int) -> str:
-    return " ".join(corpus.text_of(document).split()[:count])
+    return " ".join(corpus.joined(document).split()[:count])
 
 
 def _until_first(document: corpus.Document, role: corpus.Role) -> str | None:
     """The text up to and including the first sentence of that role; None where there is none."""
     roles = [sentence.role for sentence in document]
-    return corpus.text_of(document[: roles.index(role) + 1]) if role in roles else None
+    return corpus.joined(document[: roles.index(role) + 1]) if role in roles else None
 
 
 def _prompt(rng: random.Random, category: str) -> str | None:
@@ -197,7 +197,7 @@ def _prompt(rng: random.Random, category: str) -> str | None:
     ahead = ahead[: rng.randint(0, min(3, len(ahead) - 1))]
     if insult_count(" ".join(ahead)) > 0:
         return None
-    return " ".join([corpus.text_of(document[: last + 1]), *ahead])
+    return " ".join([corpus.joined(document[: last + 1]), *ahead])
 
 
 def _require(value: str, allowed: tuple[str, ...], what: str) -> None:

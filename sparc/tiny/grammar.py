@@ -7,9 +7,6 @@ prefix `an_` carries its article. The insults are mild on purpose.
 """
 
 from dataclasses import dataclass
-from string import Formatter
-
-from sparc.tiny.topics import TOPICS
 
 
 def _words(text: str) -> list[str]:
@@ -183,18 +180,3 @@ def with_article(word: str) -> str:
     """`word` after the indefinite article that fits it."""
     vowel = (word[0] in "aeiou" and not word.startswith("use")) or word == "honest"
     return f"{'an' if vowel else 'a'} {word}"
-
-
-def vocabulary() -> list[str]:
-    """All words the grammar can produce, sorted: the same list for every seed."""
-    phrases = ["a", "an", "he", "she", "his", "her", "him", *MEN, *WOMEN, *DAYS, *NUMBERS, *TIMES]
-    for topic in TOPICS.values():
-        phrases += topic.places + topic.objects + topic.adjectives + topic.materials
-        phrases += [form for verb in topic.verbs for form in verb]
-    for tone in (KIND, RUDE):
-        phrases += tone.adjectives + tone.nouns + tone.requests + tone.adverbs + tone.says
-        phrases += [*tone.manners, tone.like, tone.liked]
-    templates = (TOPIC_SENTENCES, PERSON_SENTENCES, ANGRY_CUES, MISHAP_CUES, KIND_CUES)
-    for template in [t for group in (*templates, MENTION_SENTENCES) for t in group]:
-        phrases += [literal for literal, _, _, _ in Formatter().parse(template)]
-    return sorted({word for phrase in phrases for word in phrase.split()})

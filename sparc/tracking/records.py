@@ -1,61 +1,35 @@
 """What W&B is told about a run, read from its directory; nothing here needs W&B."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sparc.config import NOT_CONTENT
 from sparc.runs import Run
-from sparc.runs.tree import plain_references
+from sparc.runs.tree import leaf, leaves, plain_references
 from sparc.storage.digests import digest
-from sparc.sweeps.jobs import identity
+from sparc.sweeps.identity import identity
 from sparc.tracking.private import scrubbed
 
 _LONGEST_TAG = 64  # characters that W&B accepts
 X_AXIS = "num_neurons"
 
 
-@dataclass(frozen=True)
-class Described:
-    """How a run is called and filed; `group` is None outside of a sweep.
-
-    id: the same for every attempt at a job, and whenever it is logged.
-    """
-
-    id: str
-    name: str
-    group: str | None
-    job_type: str
-    tags: list[str]
-    config: dict[str, Any]
-
-
-def _config(run: Run) -> dict[str, Any]:
-    """The settings that results depend on: no folders, no tracking, no device."""
-    return plain_references({k: v for k, v in run.config.items() if k not in NOT_CONTENT})
-
-
-def _group(hydra: Mapping[str, Any], folder: Path) -> str | None:
-    if hydra.get("mode") != "MULTIRUN":
-        return None
-    sweep = str(hydra["sweep"]["dir"])
-    return folder.parent.name if "${" in sweep else Path(sweep).name
-
-
-def describe(folder: Path, tags: list[str]) -> Described:
+def describe(folder: Path, tags: list[str]) -> dict[str, Any]:
     """Id, name, group (the sweep), job type (the stage), tags and config of the run in `folder`.
 
-    Tags: the experiment, model, data set, attribution and pruning, then `tags`. Holds neither
-    secrets nor paths of this machine.
+    The id is the same for every attempt at a job, and whenever it is logged. Tags: the experiment,
+    model, data set, attribution and pruning, then `tags`. The config is what results depend on: no
+    folders, no tracking, no device. Holds neither secrets nor paths of this machine.
     """
     run = Run(folder)
-    hydra, config = run.hydra, _config(run)
+    hydra = run.hydra
+    config = plain_references({k: v for k, v in run.config.items() if k not in NOT_CONTENT})
     group = _group(hydra, folder)
-    job = ",".join(identity(hydra.get("overrides", {}).get("task", []))) if group else None
-    choices = hydra.get("runtime", {}).get("choices", {})
-    named = [config.get(part, {}).get("name") for part in ("model", "dataset", "attribution")]
-    known = [choices.get("experiment"), *named, choices.get("pruning"), *tags]
+    job = ",".join(identity(leaf(hydra, "overrides", "task") or ())) if group else None
+    named = [leaf(config, part, "name") for part in ("model", "dataset", "attribution")]
+    experiment, pruning = (leaf(hydra, "runtime", "choices", n) for n in ("experiment", "pruning"))
+    known = [experiment, *named, pruning, *tags]
     clean = scrubbed(
         {
             "name": job or config.get("name") or folder.name,
@@ -65,15 +39,19 @@ def describe(folder: Path, tags: list[str]) -> Described:
             "config": config,
         }
     )
-    return Described(id=digest([str(folder.resolve()), config])[:16], **clean)
+    return {"id": digest([str(folder.resolve()), config])[:16], **clean}
 
 
-def _flat(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _flat(value, (*path, str(key)))
-    elif tree is not None:
-        yield "/".join(path), tree
+def _group(hydra: Mapping[str, Any], folder: Path) -> str | None:
+    """The sweep's name; None outside of a sweep."""
+    if hydra.get("mode") != "MULTIRUN":
+        return None
+    sweep = str(hydra["sweep"]["dir"])
+    return folder.parent.name if "${" in sweep else Path(sweep).name
+
+
+def _flat(tree: Any, *path: str) -> dict[str, Any]:
+    return {"/".join(each): value for each, value in leaves(tree, path=path) if value is not None}
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,9 +61,9 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
     whole path (`baseline/toxicity/rate/value`). Missing values are left out.
     """
     parts = ("selection", "localisation", "baseline", "pruned", "control")
-    found = dict(_flat(results.get("change"), ()))
+    found = _flat(results.get("change"))
     for part in ("status", "reason", "verdict", *parts):
-        found |= dict(_flat(results.get(part), (part,)))
+        found |= _flat(results.get(part), part)
     found["run/seconds"] = results["run"]["seconds"]
     for stage in results["stages"]:
         found[f"stages/{stage['name']}/seconds"] = stage["seconds"]
@@ -97,9 +75,9 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
 def _point(amount: int, change: Mapping[str, Any]) -> dict[str, float]:
     row: dict[str, float] = {X_AXIS: amount}
     for kind in ("toxicity", "perplexity", "repetition"):
-        for metric, leaf in (change.get(kind) or {}).items():
+        for metric, found in (change.get(kind) or {}).items():
             for name in ("relative", "absolute"):
-                value = (leaf or {}).get(name)
+                value = leaf(found, name)
                 if value is not None:
                     row[f"{kind}/{metric}/{name}"] = value
                     break  # a change from zero is told in absolute numbers only

@@ -68,25 +68,22 @@ class Tracker:
             self._run = self._open(self._config.mode)
         except Exception as error:
             self._start_offline(error)
-            return
-        if self._config.mode == "offline":
-            self._say(f"recording offline; upload it with `{self._sync()}`")
         else:
-            self._say(str(self._run.url))
+            offline = f"recording offline; upload it with `{self._sync()}`"
+            self._say(offline if self._config.mode == "offline" else str(self._run.url))
 
-    def _start_offline(self, reason: Exception) -> None:
+    def _start_offline(self, refused: Exception) -> None:
         try:
-            self._run = self._again_offline()
+            self._run = self._open_offline()
         except Exception as error:
             self._complain(f"{_first_line(error)}; the run goes on untracked")
-            return
-        self._complain(
-            f"{_first_line(reason)}; the run goes on, recorded offline: upload it later with "
-            f"`{self._sync()}`"
-        )
+        else:
+            self._complain(
+                f"{_first_line(refused)}; the run goes on, recorded offline: upload it later with "
+                f"`{self._sync()}`"
+            )
 
-    def _again_offline(self) -> Any:
-        """The run, recorded offline, after the server has refused it."""
+    def _open_offline(self) -> Any:
         import wandb
 
         try:
@@ -98,7 +95,6 @@ class Tracker:
     def _open(self, mode: str) -> Any:
         import wandb
 
-        described = describe(self._folder, self._config.tags)
         settings = wandb.Settings(
             init_timeout=self._config.init_timeout,
             login_timeout=self._config.init_timeout,
@@ -121,14 +117,9 @@ class Tracker:
             dir=str(self._folder.resolve()),
             project=self._config.project,
             entity=self._config.entity,
-            id=described.id,
             resume="allow" if mode == "online" else None,  # offline, `wandb sync` does it by the id
-            name=described.name,
-            group=described.group,
-            job_type=described.job_type,
-            tags=described.tags,
-            config=described.config,
             settings=settings,
+            **describe(self._folder, self._config.tags),
         )
 
     def progress(self, description: str, done: int, total: int) -> None:
@@ -141,7 +132,8 @@ class Tracker:
         try:
             self._run.log({f"progress/{description.split(':')[0]}": done / total})
         except Exception as error:
-            self._give_up(error)
+            self._complain(f"{_first_line(error)}; no more progress is shown there")
+            self._silent = True
 
     def finish(self, code: int) -> None:
         """Send what the run directory holds and close the run with the job's exit code."""
@@ -161,10 +153,6 @@ class Tracker:
         if problem is not None:
             self._complain(f"{_first_line(problem)}; upload what is missing with `{self._sync()}`")
         self._run = None
-
-    def _give_up(self, error: Exception) -> None:
-        self._complain(f"{_first_line(error)}; no more progress is shown there")
-        self._silent = True
 
     def _sync(self) -> str:
         # Relative, as the artifact's paths are: both count from where the run was started.

@@ -14,9 +14,16 @@ from sparc.attribution.relevance import _signed, _with_weights, sample_relevance
 from sparc.attribution.target import target
 from sparc.config import AttributionConfig, TargetConfig
 from sparc.errors import UserError
-from sparc.models.batching import batches, pad_left, token_budget
+from sparc.models.batching import pad_left, token_budget
 from sparc.models.model import Model
-from tests.support.micro import FAMILIES, SAMPLES, micro_model, naive_row_relevance, relative_error
+from tests.support.micro import (
+    FAMILIES,
+    SAMPLES,
+    batches,
+    micro_model,
+    naive_row_relevance,
+    relative_error,
+)
 
 CPU = torch.device("cpu")
 

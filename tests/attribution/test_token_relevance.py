@@ -13,8 +13,7 @@ from sparc.attribution.target import target
 from sparc.attribution.tokens import token_relevance
 from sparc.components.neurons import chosen
 from sparc.config import AttributionConfig, TargetConfig
-from sparc.models.batching import batches
-from tests.support.micro import FAMILIES, NEURONS, SAMPLES, VOCABULARY, micro_model
+from tests.support.micro import FAMILIES, NEURONS, SAMPLES, VOCABULARY, batches, micro_model
 from tests.support.scored import scored
 
 SELECTION = [(2, 5), (0, 7), (2, 40), (1, 0), (0, 3)]

@@ -2,30 +2,21 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.support.runs import PATIENCE, environment
+from tests.support.runs import environment, python
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 def _small(script: str, tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     """The JSON that a benchmark's small mode writes, and what it prints."""
-    command = [sys.executable, str(BENCHMARKS / script), "--small", "--out", str(tmp_path)]
-    done = subprocess.run(
-        [*command, *arguments],
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    words = [str(BENCHMARKS / script), "--small", "--out", str(tmp_path), *arguments]
+    done = python(*words, cwd=Path.cwd(), env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
     written = [path for path in tmp_path.glob("*.json")]
     record: dict[str, Any] = json.loads(written[0].read_text())

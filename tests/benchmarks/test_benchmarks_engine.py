@@ -14,7 +14,6 @@ from sparc.attribution.relevance import _PART, _abs_weight
 from sparc.attribution.samples import ReferenceSet
 from sparc.config import AttributionConfig, ModelConfig
 from sparc.models.model import Model
-from sparc.preflight.skeleton import skeleton
 from sparc.preflight.weights import Found
 from tests.support.micro import FAMILIES, micro_model
 from tests.support.tiny_models import tiny_llama
@@ -99,7 +98,7 @@ def test_parts_of_a_matrix_add_up_to_the_whole(axis: int) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sizes_of_a_config_are_those_of_the_model(family: str) -> None:
     model: Model = micro_model(family)
-    bare = skeleton(Found("", model.network.config, 0, 0), ModelConfig(name=family, path=""))
+    bare = Found("", model.network.config, 0, 0).skeleton(ModelConfig(name=family, path=""))
     found = shapes(bare.network, bare.family)
     assert found == shapes(model.network, model.family)
     counted = sum(block.up.weight.numel() for block in model.blocks)  # type: ignore[operator]

@@ -10,7 +10,7 @@ from sparc.errors import UserError
 from sparc.models.model import load_model
 from sparc.tasks.dataset import fitted, load_dataset
 from tests.support.composed import composed
-from tests.support.response_sets import BOTH, SMALL, means_of, sets_of
+from tests.support.response_sets import BOTH, SMALL, sets_of, tools_of
 from tests.support.stand_ins import stand_in
 
 
@@ -96,5 +96,5 @@ def test_every_mode_of_repetition_is_one_of_responses():
 def test_a_selection_from_a_file_needs_no_references(model, cache):
     config = composed(*SMALL, *BOTH)
     dataset = load_dataset(config.dataset, config.evaluation)
-    bare = replace(means_of(model, cache, config, dataset), scorer=None)
+    bare = replace(tools_of(model, cache, config, dataset), scorer=None)
     assert fitted(dataset, bare).prompts == dataset.prompts  # no search before they are asked for

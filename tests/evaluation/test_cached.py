@@ -13,8 +13,8 @@ from sparc.errors import UserError
 from sparc.evaluation.cached import measured_arm, measured_baseline
 from sparc.evaluation.measure import measure, measure_baseline
 from sparc.models.model import load_model
-from tests.support.benches import assert_same, bench_of, silent
 from tests.support.composed import SMALL, pipeline
+from tests.support.evaluations import assert_same, evaluation_of, silent
 from tests.support.runs import killed_after
 
 
@@ -29,19 +29,19 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bench(model, cache):
-    return bench_of(model, cache)
+def evaluation(model, cache):
+    return evaluation_of(model, cache)
 
 
-def test_cached_baseline_is_the_fresh_one(bench, tmp_path):
+def test_cached_baseline_is_the_fresh_one(evaluation, tmp_path):
     steps = []
-    fresh, cached = measured_baseline(bench, tmp_path, steps.append)
-    assert not cached and sum(steps) == bench.completions
-    again, cached = measured_baseline(bench, tmp_path, steps.append)
-    assert cached and sum(steps) == 2 * bench.completions
+    fresh, cached = measured_baseline(evaluation, tmp_path, steps.append)
+    assert not cached and sum(steps) == evaluation.completions
+    again, cached = measured_baseline(evaluation, tmp_path, steps.append)
+    assert cached and sum(steps) == 2 * evaluation.completions
     assert_same(fresh, again)
-    assert_same(measure_baseline(bench), again)
-    assert_same(measure(bench), again)  # nothing removed: nothing changes, to the last bit
+    assert_same(measure_baseline(evaluation), again)
+    assert_same(measure(evaluation), again)  # nothing removed: nothing changes, to the last bit
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} <= {
         ".json",
         ".safetensors",
@@ -49,17 +49,17 @@ def test_cached_baseline_is_the_fresh_one(bench, tmp_path):
     }
 
 
-def test_refresh_measures_anew(bench, tmp_path):
-    fresh, _ = measured_baseline(bench, tmp_path, silent)
-    refreshing = replace(bench, config=replace(bench.config, baseline="refresh"))
+def test_refresh_measures_anew(evaluation, tmp_path):
+    fresh, _ = measured_baseline(evaluation, tmp_path, silent)
+    refreshing = replace(evaluation, config=replace(evaluation.config, baseline="refresh"))
     again, cached = measured_baseline(refreshing, tmp_path, silent)
     assert not cached
     assert_same(fresh, again)
 
 
-def test_the_key_holds_what_changes_a_baseline(model, cache, bench):
-    key = bench.key
-    assert bench_of(model, cache).key == key
+def test_the_key_holds_what_changes_a_baseline(model, cache, evaluation):
+    key = evaluation.key
+    assert evaluation_of(model, cache).key == key
     others = [
         ("evaluation.prompts=5",),
         ("seed=1",),
@@ -68,33 +68,33 @@ def test_the_key_holds_what_changes_a_baseline(model, cache, bench):
         ("evaluation.perplexity.convention=disjoint",),
         ("evaluation.split=validation",),
     ]
-    assert all(bench_of(model, cache, *each).key != key for each in others)
+    assert all(evaluation_of(model, cache, *each).key != key for each in others)
     same = [
         ("evaluation.threshold=0.7",),
         ("evaluation.random_draws=2",),
         ("pruning.num_neurons=3",),
         ("evaluation.baseline=refresh",),
     ]
-    assert all(bench_of(model, cache, *each).key == key for each in same)
+    assert all(evaluation_of(model, cache, *each).key == key for each in same)
 
 
-def test_a_kept_arm_is_the_fresh_one(model, bench, tmp_path):
+def test_a_kept_arm_is_the_fresh_one(model, evaluation, tmp_path):
     neurons = chosen(model, [(2, 700), (0, 3)])
     same = chosen(model, [(0, 3), (2, 700)])
     with removed(model, neurons):
-        expected = measure(bench)
+        expected = measure(evaluation)
     steps = []
-    fresh, cached = measured_arm(bench, neurons, tmp_path, steps.append)
+    fresh, cached = measured_arm(evaluation, neurons, tmp_path, steps.append)
     assert not cached
     assert_same(fresh, expected)
-    again, cached = measured_arm(bench, same, tmp_path, steps.append)
-    assert cached and sum(steps) == 2 * bench.completions
+    again, cached = measured_arm(evaluation, same, tmp_path, steps.append)
+    assert cached and sum(steps) == 2 * evaluation.completions
     assert_same(again, expected)
-    refreshing = replace(bench, config=replace(bench.config, baseline="refresh"))
+    refreshing = replace(evaluation, config=replace(evaluation.config, baseline="refresh"))
     others = [
-        (bench, neurons.first(1), {}),
-        (bench, neurons.first(0), {}),
-        (bench, neurons, {"tasks": True}),
+        (evaluation, neurons.first(1), {}),
+        (evaluation, neurons.first(0), {}),
+        (evaluation, neurons, {"tasks": True}),
     ]
     for each, which, tasks in [*others, (refreshing, neurons, {})]:
         assert not measured_arm(each, which, tmp_path, silent, **tasks)[1]
@@ -122,17 +122,17 @@ def test_a_model_of_random_weights_is_refused(cache, tmp_path):
     with torch.no_grad():
         for parameter in random.network.parameters():
             parameter.normal_(std=0.02)
-    bench = bench_of(random, cache)
+    evaluation = evaluation_of(random, cache)
     with pytest.raises(UserError, match=r"worse than .* of its word frequencies alone"):
-        measured_baseline(bench, tmp_path, silent)
+        measured_baseline(evaluation, tmp_path, silent)
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_failing_completions_stop_or_are_counted(model, bench, tmp_path):
+def test_failing_completions_stop_or_are_counted(model, evaluation, tmp_path):
     """One word that breaks the model; it stands in one prompt, and completions may hold it too."""
     words = {
         category: [set(model.tokenizer(prompt)["input_ids"]) for prompt in prompts]
-        for category, prompts in bench.dataset.prompts.items()
+        for category, prompts in evaluation.dataset.prompts.items()
     }
     rude = words["rude"]
     others = set.union(*(ids for c, each in words.items() if c != "rude" for ids in each))
@@ -144,20 +144,20 @@ def test_failing_completions_stop_or_are_counted(model, bench, tmp_path):
     hook = model.network.get_input_embeddings().register_forward_hook(broken)
     try:
         with pytest.raises(UserError, match=r"after removing neurons: .*on_failure=count"):
-            measure(bench)
-        counting = replace(bench, config=replace(bench.config, on_failure="count"))
+            measure(evaluation)
+        counting = replace(evaluation, config=replace(evaluation.config, on_failure="count"))
         found, _ = measured_arm(counting, chosen(model, []), tmp_path, silent)
     finally:
         hook.remove()
     again, cached = measured_arm(counting, chosen(model, []), tmp_path, silent)
     assert cached and again.failed == found.failed
     assert_same(again, found)
-    expected, cached = measured_arm(bench, chosen(model, []), tmp_path, silent)
+    expected, cached = measured_arm(evaluation, chosen(model, []), tmp_path, silent)
     one = chosen(model, [(0, 1)])
     assert not cached  # evaluation.on_failure=stop does not read what was counted
-    assert measured_arm(bench, one, tmp_path, silent)[1] is False
+    assert measured_arm(evaluation, one, tmp_path, silent)[1] is False
     assert measured_arm(counting, one, tmp_path, silent)[1]  # the other way round it does
-    samples = bench.config.sampling.samples
+    samples = evaluation.config.sampling.samples
     assert found.failed["rude"] >= samples
     assert found.completions["rude"][0] == [""] * samples
     assert np.isnan(found.scores["detoxify"]["rude"][0]).all()
@@ -172,8 +172,8 @@ def test_failing_completions_stop_or_are_counted(model, bench, tmp_path):
         assert found.completions[category][row] == expected.completions[category][row]
 
 
-def test_empty_and_failed_completions_are_told_apart(bench):
-    measurement = measure(bench)
+def test_empty_and_failed_completions_are_told_apart(evaluation):
+    measurement = measure(evaluation)
     said = {
         category: [list(row) for row in rows] for category, rows in measurement.completions.items()
     }
@@ -182,8 +182,8 @@ def test_empty_and_failed_completions_are_told_apart(bench):
     assert changed.empty()["rude"] == measurement.empty()["rude"] + 1
 
 
-def test_what_is_removed_comes_back(model, bench):
-    before = measure(bench)
+def test_what_is_removed_comes_back(model, evaluation):
+    before = measure(evaluation)
     with removed(model, chosen(model, [(0, 3), (2, 700)])):
-        measure(bench)
-    assert_same(before, measure(bench))
+        measure(evaluation)
+    assert_same(before, measure(evaluation))

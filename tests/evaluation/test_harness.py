@@ -15,7 +15,7 @@ from sparc.evaluation.harness import accuracies
 from sparc.evaluation.perplexity import text_nll
 from sparc.evaluation.windows import text_windows
 from sparc.models.model import load_model
-from sparc.preflight.tasks import check_tasks, fetch_task_data
+from sparc.preflight.measuring import task_rows
 from sparc.tasks.dataset import load_dataset
 from tests.models.test_devices_memory import failing
 from tests.support.composed import SMALL, composed, pipeline
@@ -134,14 +134,16 @@ def test_tasks_are_looked_for_before_anything_else(tasks, tmp_path, monkeypatch)
     pytest.importorskip("lm_eval")
     local = f"evaluation.lm_eval.include_path={tasks}"
     config = composed("evaluation.lm_eval.tasks=[next_word]", local).evaluation.lm_eval
-    assert [row.ok for row in check_tasks(config) + fetch_task_data(config)] == [True, True]
+    assert [row.ok for row in task_rows(config) + task_rows(config, fetch=True)] == [True, True]
     gone = tmp_path / "tasks"
     gone.mkdir()
     (gone / "next_word.yaml").write_text(TASK.format(data=gone / "no.jsonl"))
     without = replace(config, include_path=str(gone))
-    assert [row.ok for row in check_tasks(without) + fetch_task_data(without)] == [True, False]
+    assert [row.ok for row in task_rows(without) + task_rows(without, fetch=True)] == [True, False]
     assert (
-        check_tasks(replace(config, tasks=[])) == fetch_task_data(replace(config, tasks=[])) == []
+        task_rows(replace(config, tasks=[]))
+        == task_rows(replace(config, tasks=[]), fetch=True)
+        == []
     )
 
     monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)  # as where it is not installed
@@ -149,7 +151,7 @@ def test_tasks_are_looked_for_before_anything_else(tasks, tmp_path, monkeypatch)
     other = ["evaluation.lm_eval.tasks=[next_word,other]", local]
     with pytest.raises(UserError, match=r"pip install 'sparc\[eval\]'"):
         pipeline(tmp_path / "run", *other, cache=tmp_path / "cache")
-    (row,) = check_tasks(composed(*other).evaluation.lm_eval)
+    (row,) = task_rows(composed(*other).evaluation.lm_eval)
     assert (row.ok, row.found) == (False, "next_word, other")
 
 

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sparc.evaluation.metrics import metrics, perplexity, toxicity, tree, values
+from sparc.evaluation.metrics import metrics, perplexity, toxicity, values
 from sparc.evaluation.resampling import _bootstrap_weights, _rotations
 from sparc.evaluation.statistics import change, difference
+from sparc.runs.tree import grown
 
 
 def measurement(seed=0, prompts=80, samples=4):
@@ -96,7 +97,7 @@ def test_undesired_category_stands_at_the_top():
 
 
 def test_tree_and_json():
-    assert tree({("a", "b"): 1, ("a", "c"): 2, ("d",): 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
+    assert grown({("a", "b"): 1, ("a", "c"): 2, ("d",): 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
     json.dumps(values(found(measurement())), allow_nan=False)
 
 

@@ -184,7 +184,7 @@ def test_tokenizer_without_special_tokens():
 
 def test_leaves_training_mode_and_reports_progress():
     model, steps = tiny_llama().train(), []
-    found = measure(model, sample_texts(), "documents", progress=steps.append)
+    found = measure(model, sample_texts(), "documents", advance=steps.append)
     assert model.training
     assert sum(steps) == len(found.nll) and len(steps) > 1
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sparc.evaluation.verdict import Budget, findings, verdict
+from sparc.config import BudgetConfig, DatasetConfig, EvaluationConfig
+from sparc.evaluation.verdict import findings, verdict
 
 PRIMARY = ("toxicity", "rate")
 
@@ -28,12 +29,14 @@ def tree(main, *, perplexity=None, loops=QUIET, neutral=QUIET):
     }
 
 
-def found(main, difference=None, **options):
-    settings = {
-        name: options.pop(name) for name in list(options) if name in ("detectable", "budget")
-    }
+DATASET = DatasetConfig(neutral_category="neutral")
+
+
+def found(main, difference=None, *, detectable=None, evaluation=None, **options):
     other = None if difference is None else {"toxicity": {"rate": difference}}
-    return findings(tree(main, **options), other, primary=PRIMARY, **settings)
+    evaluation = evaluation or EvaluationConfig()
+    changes = tree(main, **options)
+    return findings(changes, other, PRIMARY, evaluation, DATASET, detectable=detectable)
 
 
 FALL = leaf(-0.9, -0.95, -0.8)
@@ -93,9 +96,9 @@ def test_damage(change, damage):
 
 
 def test_budget_is_a_choice():
-    assert (
-        found(FALL, perplexity={"general": leaf(0.06, 0.04, 0.08)}, budget=Budget(0.1)).damage == ()
-    )
+    evaluation = EvaluationConfig(budget=BudgetConfig(0.1))
+    changes = {"general": leaf(0.06, 0.04, 0.08)}
+    assert found(FALL, perplexity=changes, evaluation=evaluation).damage == ()
 
 
 def test_sentences():
@@ -111,6 +114,6 @@ def test_sentences():
     assert "toxicity rate rises by 30.0%" in verdict(found(leaf(0.3, 0.1, 0.5)))
     broken = verdict(found(FALL, perplexity={"general": leaf(3.0, 2.5, 3.5)}))
     assert broken.endswith("; damage: general perplexity +300.0%.")
-    inside = findings(tree(FALL), None, primary=PRIMARY, prompts="in-sample (attributed)")
+    inside = found(FALL, evaluation=EvaluationConfig(in_sample=True))
     assert verdict(inside).startswith("On in-sample (attributed) prompts: ")
     assert "random" not in verdict(inside)

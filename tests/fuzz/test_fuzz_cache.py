@@ -25,19 +25,19 @@ from sparc.config import AttributionConfig, ModelConfig, ReferenceConfig, Source
 from sparc.config.locations import EMBEDDED_CLASSIFIER
 from sparc.errors import UserError
 from sparc.evaluation.cached import measured_arm, measured_baseline
-from sparc.generation.detoxify_checkpoint import detoxify_checkpoint
+from sparc.generation.detoxify import detoxify_checkpoint
 from sparc.generation.scorers import detoxify_scorer
 from sparc.models.model import load_model
 from sparc.sources.texts import Wanted, _key, records
 from sparc.storage.artifacts import write_lines
 from sparc.storage.cache import entry_folder, fetch
-from sparc.tasks.dataset import Means
-from sparc.tasks.responses import response_search
-from sparc.tasks.search import found_responses, responses
+from sparc.tasks.completions import completion_search
+from sparc.tasks.search import completions, found_completions
 from sparc.tasks.sequences import sequences
+from sparc.tasks.tools import Tools
 from tests.fuzz.budget import budget, case
-from tests.support.benches import bench_of, silent
 from tests.support.composed import composed
+from tests.support.evaluations import evaluation_of, silent
 from tests.support.micro import micro_model
 
 Ask = Callable[[Path, int], Any]  # (cache, which of two entries) -> what the entry holds
@@ -61,9 +61,11 @@ def asks(folder: Path) -> dict[str, Ask]:
     """How the entry of each kind is asked for, all with one tiny model."""
     micro = micro_model("llama")
     model = load_model(ModelConfig(name="tiny", path="embedded"), "cpu")
-    benches = [bench_of(model, folder / "scorer", *LITTLE, f"seed={seed}") for seed in (0, 1)]
+    evaluations = [
+        evaluation_of(model, folder / "scorer", *LITTLE, f"seed={seed}") for seed in (0, 1)
+    ]
     config = composed("dataset.undesired.mode=response", *LITTLE)
-    search = replace(response_search(config.dataset, config.evaluation), threshold=0.0)
+    search = replace(completion_search(config.dataset, config.evaluation), threshold=0.0)
     search = replace(search, sampling=replace(search.sampling, max_new_tokens=3))
     prompts = ["Tom was angry .", "Anna"]
     file = folder / "texts.jsonl"
@@ -81,8 +83,8 @@ def asks(folder: Path) -> dict[str, Ask]:
     def quietly(_what: str, _total: int) -> Iterator[Callable[[int], None]]:
         yield silent
 
-    def means(cache: Path) -> Means:
-        return Means(model, cache, quietly, benches[0].scorers["detoxify"])
+    def tools(cache: Path) -> Tools:
+        return Tools(model, cache, quietly, evaluations[0].scorers["detoxify"])
 
     def checkpoint(cache: Path, which: int) -> Any:
         file = detoxify_checkpoint(classifiers[which], cache)
@@ -97,15 +99,15 @@ def asks(folder: Path) -> dict[str, Ask]:
         "sums": lambda cache, which: Engine(micro, replace(GRADIENT, shards=2), cache).part(
             SETS[which], 1
         ),
-        "baselines": lambda cache, which: measured_baseline(benches[which], cache, silent)[0],
+        "baselines": lambda cache, which: measured_baseline(evaluations[which], cache, silent)[0],
         "arms": lambda cache, which: measured_arm(
-            benches[which], chosen(model, [(0, 3)]), cache, silent
+            evaluations[which], chosen(model, [(0, 3)]), cache, silent
         )[0],
         "responses": lambda cache, which: list(
-            responses(means(cache), search, prompts[which : which + 1])
+            completions(tools(cache), search, prompts[which : which + 1])
         ),
-        "references": lambda cache, which: found_responses(
-            means(cache), search, prompts[which : which + 1], 1, 0
+        "references": lambda cache, which: found_completions(
+            tools(cache), search, prompts[which : which + 1], 1, 0
         ),
         "detoxify": checkpoint,
         "sequences": lambda cache, which: sequences(taken(which), model.tokenizer, 0, cache),

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparc.app import _checked
+from sparc.composing import compose as composing
 from sparc.composing.arguments import parse
-from sparc.composing.compose import compose as composing
 from sparc.config import Config, register_schema
 from sparc.config.complaints import ending
 from sparc.sweeps.splitting import split
@@ -185,7 +185,7 @@ STRUCTURE = (
 def served(arguments: Sequence[str]) -> list[Config]:
     """The checked configurations of a command line, as `sparc` has them before it starts."""
     parsed = parse(arguments)
-    return _checked(split(parsed), parsed)
+    return _checked(split(parsed), parsed)[0]
 
 
 def outcome(arguments: Sequence[str]) -> tuple[int, str, list[Config]]:

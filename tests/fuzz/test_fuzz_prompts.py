@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sparc.config import DatasetConfig, PromptsConfig
+from sparc.config.evaluation import SPLITS
 from sparc.errors import UserError
 from sparc.sources.leaks import normalised
-from sparc.tasks.prompts import SPLITS, read_prompts, split_of
+from sparc.tasks.prompts import read_prompts, split_of
 from tests.fuzz.budget import budget, case
 
 CATEGORIES = ["undesired", "neutral"]

@@ -120,7 +120,7 @@ def _track(folder: Path) -> tuple[int, Any]:
     """All but what W&B itself does."""
     run = folder / "one"
     track.exit_code(run)
-    described = {**vars(describe(run, TrackingConfig().tags)), "id": None}  # a digest
+    described = {**describe(run, TrackingConfig().tags), "id": None}  # a digest
     return 0, [described, summary(Run(run).results), measurements(Run(run).results)]
 
 

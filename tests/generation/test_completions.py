@@ -11,13 +11,14 @@ import torch
 from scipy import stats
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from sparc.config import SamplingConfig
 from sparc.errors import UserError
 from sparc.generation.completing import complete
-from sparc.generation.sampling import Sampling, drawing_device, inverse_cdf, nucleus
+from sparc.generation.sampling import inverse_cdf, nucleus, sampling_device
 from tests.support.tiny_models import WORDS, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
 
-WARM = Sampling(samples=3, max_new_tokens=12, temperature=0.7, top_p=0.9)
-GREEDY = Sampling(samples=1, max_new_tokens=12, temperature=0)
+WARM = SamplingConfig(samples=3, max_new_tokens=12, temperature=0.7, top_p=0.9)
+GREEDY = SamplingConfig(samples=1, max_new_tokens=12, temperature=0)
 
 
 def sample_prompts(seed=0, lengths=(1, 9, 4, 17, 2, 9, 30, 6)):
@@ -50,7 +51,7 @@ def test_streams_belong_to_seed_prompt_sample_and_step():
     texts = run(model, prompts, WARM)
     assert run(model, prompts, WARM) == texts
     assert run(model, prompts, WARM, seed=1) != texts
-    fewer = run(model, prompts, Sampling(2, 6, 0.7, 0.9))
+    fewer = run(model, prompts, SamplingConfig(2, 6, 0.7, 0.9))
     for short, long in zip(fewer, texts, strict=True):
         for a, b in zip(short, long, strict=False):
             assert b.split()[: len(a.split())] == a.split()
@@ -87,7 +88,7 @@ def warped(model, prompt, sampling):
 )
 def test_distribution_is_the_warped_softmax(temperature, top_p, top_k):
     model, prompt = tiny_llama(), "w3 w1 w4"
-    sampling = Sampling(4000, 1, temperature, top_p, top_k)
+    sampling = SamplingConfig(4000, 1, temperature, top_p, top_k)
     expected = warped(model, prompt, sampling)
     words = ["", "", "", "", *WORDS]  # special tokens leave no text
     if top_p < 1 or top_k:
@@ -139,7 +140,7 @@ class WithoutFloat64(torch.Tensor):
         return self.as_subclass(torch.Tensor).to(device)
 
 
-def test_a_device_without_float64_draws_on_the_cpu(monkeypatch):
+def test_a_device_without_float64_samples_on_the_cpu(monkeypatch):
     scores, edges = 3 * torch.randn(5, 7), torch.rand(5, 1, dtype=torch.float64)
     expected = inverse_cdf(scores, edges)
     moved = []
@@ -154,7 +155,7 @@ def test_a_device_without_float64_draws_on_the_cpu(monkeypatch):
     assert torch.equal(inverse_cdf(scores.as_subclass(WithoutFloat64), edges), expected)
     assert moved == ["cpu", "mps"]  # the scores, and the tokens back
     for name, place in (("mps", "cpu"), ("cuda:1", "cuda:1"), ("cpu", "cpu")):
-        assert drawing_device(torch.device(name)) == torch.device(place)
+        assert sampling_device(torch.device(name)) == torch.device(place)
 
 
 def test_defaults_stored_with_the_model_do_not_leak_in():
@@ -192,7 +193,7 @@ def test_tokenizer_without_pad_is_not_changed():
 
 def test_reports_progress_and_restores_training_mode():
     model, steps = tiny_llama().train(), []
-    run(model, sample_prompts(), WARM, progress=steps.append)
+    run(model, sample_prompts(), WARM, advance=steps.append)
     assert sum(steps) == 8 * 3 and len(steps) > 1 and model.training
 
 
@@ -226,4 +227,4 @@ def test_broken_logits_are_an_error():
 )
 def test_impossible_sampling(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
-        Sampling(**({"samples": 1, "max_new_tokens": 1} | wrong))
+        run(tiny_llama(), ["w1"], SamplingConfig(**({"samples": 1, "max_new_tokens": 1} | wrong)))

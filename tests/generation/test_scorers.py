@@ -12,11 +12,10 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from sparc.errors import UserError
-from sparc.generation.detoxify_checkpoint import detoxify_checkpoint
+from sparc.generation.detoxify import detoxify_checkpoint, detoxify_file
 from sparc.generation.repetition import repetition
 from sparc.generation.scorers import (
     classifier_scorer,
-    detoxify_file,
     detoxify_scorer,
     lexicon_scorer,
 )
@@ -95,7 +94,7 @@ def test_detoxify_checkpoint_is_written_once_and_whole(tmp_path, monkeypatch):
     assert detoxify_checkpoint(folder.relative_to(tmp_path), cache) == first
     assert first.stat().st_mtime_ns == written
     # Detoxify renames the first Jigsaw class
-    other = detoxify_checkpoint(folder, cache, classes=["toxic"])
+    other = detoxify_checkpoint(bert_folder(tmp_path / "other", ("toxic",)), cache)
     assert other != first
     assert detoxify_scorer(other, device="cpu", batch_size=8)(["nice"]).shape == (1,)
 

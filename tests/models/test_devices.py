@@ -96,12 +96,12 @@ def test_no_layer_waits_for_a_device(work: str) -> None:
 
 
 def test_new_tokens_are_waited_for_by_transformers_alone() -> None:
-    """A token twice: does padding hide anything, and have all rows ended. Drawing waits once."""
+    """A token twice: does padding hide anything, and have all rows ended. Sampling waits once."""
     few, many = (
         _waits(said(samples=2, max_new_tokens=new, temperature=0.8, top_p=0.9), "llama", 3)
         for new in (2, 4)
     )
     more = many - few
-    assert list(more) == ["completions.py: output = model.generate("]
+    assert list(more) == ["completing.py: output = model.generate("]
     assert more.total() <= 2 * 2
-    assert sum(times for line, times in many.items() if line.startswith("drawing.py")) == 1
+    assert sum(times for line, times in many.items() if line.startswith("sampling.py")) == 1

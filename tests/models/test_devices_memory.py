@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from sparc.attribution.tokens import token_relevance
-from sparc.config import AttributionConfig
+from sparc.config import AttributionConfig, SamplingConfig
 from sparc.errors import UserError
 from sparc.evaluation.perplexity import text_nll
 from sparc.generation.completing import complete_tokens
-from sparc.generation.sampling import Choose, Sampling
+from sparc.generation.sampling import Choose
 from sparc.generation.scorers import _in_chunks
 from sparc.models.batching import (
     BatchTokens,
@@ -80,7 +80,7 @@ def _nll(model: Model) -> torch.Tensor:
 
 
 def _drawn(model: Model) -> torch.Tensor:
-    sampling = Sampling(samples=4, max_new_tokens=3, temperature=0.8, top_p=0.9)
+    sampling = SamplingConfig(samples=4, max_new_tokens=3, temperature=0.8, top_p=0.9)
     found = complete_tokens(
         model.network, model.tokenizer, PROMPTS, sampling, seed=0, batch_tokens=200
     )
@@ -174,7 +174,7 @@ def test_explanations_compute_layers_again_where_attribution_does(again: bool) -
 
 
 def test_drawing_in_parts_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    sampling = Sampling(samples=2, max_new_tokens=1, temperature=0.7, top_p=0.9)
+    sampling = SamplingConfig(samples=2, max_new_tokens=1, temperature=0.7, top_p=0.9)
     logits = torch.randn(8, 100, generator=torch.Generator().manual_seed(0))
     numbers = torch.linspace(0, 0.99, 8, dtype=torch.float64)[:, None]
     ids = torch.zeros(8, 3, dtype=torch.long)

@@ -17,9 +17,9 @@ from sparc.components.from_file import refuse_other_model
 from sparc.config import AttributionConfig, ModelConfig
 from sparc.config.locations import EMBEDDED_MODEL
 from sparc.errors import UserError
-from sparc.models.fingerprint import folder_fingerprint, is_model, memory_fingerprint, weight_files
+from sparc.models.fingerprint import folder_fingerprint, is_model, memory_fingerprint
 from sparc.models.model import load_model, wrap
-from sparc.report.circuits import read_circuits
+from sparc.runs.circuits import read_circuits
 from sparc.storage.digests import digest, file_digest
 from tests.support.tiny_models import tiny_llama, tiny_tokenizer
 
@@ -122,7 +122,7 @@ def test_an_adapter_is_refused_and_links_are_followed(folder: Path) -> None:
     assert known(folder) != before
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     with pytest.raises(UserError, match="holds an adapter"):
-        weight_files(folder, "model.path=it")
+        load_model(ModelConfig(name="it", path=str(folder)), "cpu")
 
 
 def test_runs_of_the_older_kind_are_held_against_that_kind(folder: Path, tmp_path: Path) -> None:

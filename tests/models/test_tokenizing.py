@@ -25,13 +25,12 @@ from tests.support.tokenizer_folders import (
     word_piece,
 )
 
-OPTIONS = {"revision": None, "trust_remote_code": False, "local_files_only": True}
 Build = Callable[[], Tokenizer]
 
 
 def _read(folder: Path) -> Any:
     with quiet():
-        return load_tokenizer(str(folder), OPTIONS, "model.path=it")
+        return load_tokenizer(folder, "model.path=it")
 
 
 # family, layout, the class that tokenizer_config.json names
@@ -173,7 +172,7 @@ def test_check_refuses_it_before_anything_is_loaded(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from sparc.preflight.checking import check
-    from sparc.preflight.questions import ask
+    from sparc.preflight.needs import ask
 
     folder = folder_of(byte_level(), tmp_path / "model", tokenizer_class="LlamaTokenizer")
     config = composed("model=hf", f"model.path={folder}", f"paths.cache={tmp_path}")

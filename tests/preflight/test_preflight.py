@@ -11,13 +11,14 @@ import torch
 
 from sparc.config import GENERAL, UNDESIRED
 from sparc.config.locations import EMBEDDED_CLASSIFIER, EMBEDDED_MODEL
-from sparc.generation.detoxify_checkpoint import detoxify_checkpoint
+from sparc.generation.detoxify import detoxify_checkpoint
 from sparc.models.model import load_model
-from sparc.preflight.cost import amounts, weight_bytes
-from sparc.preflight.prefetching import _needs
-from sparc.preflight.rows import duration, size
-from sparc.preflight.skeleton import skeleton
-from sparc.preflight.weights import find_model, needed
+from sparc.preflight.amounts import amounts
+from sparc.preflight.bill import weight_bytes
+from sparc.preflight.fetching import _fetched
+from sparc.preflight.findings import duration, size
+from sparc.preflight.weights import find_model
+from sparc.sources.hub_models import needed
 from sparc.tasks.dataset import load_dataset
 from tests.support.commands import Ended, commands
 from tests.support.composed import composed
@@ -221,10 +222,10 @@ def test_after_prefetch_the_experiment_runs_without_the_hub(hub: HubServer, tmp_
 
 
 def test_what_a_sweep_shares_is_fetched_once() -> None:
-    one = _needs(composed())
-    assert _needs(composed("seed=1", "attribution=wanda", "pruning.num_neurons=8")) == one
+    one = _fetched(composed())
+    assert _fetched(composed("seed=1", "attribution=wanda", "pruning.num_neurons=8")) == one
     others = ("dataset.reference_seeds=[7]", "evaluation.scorers=[lexicon]")
-    assert len({one, *(_needs(composed(each)) for each in others)}) == 3
+    assert len({one, *(_fetched(composed(each)) for each in others)}) == 3
 
 
 def test_only_files_that_loading_reads_are_needed() -> None:
@@ -245,7 +246,7 @@ def test_estimates_count_what_a_run_reads_and_holds() -> None:
     texts = [each.text for name in (GENERAL, UNDESIRED) for each in dataset.references(name, 0)]
     tokens = sum(len(ids) for ids in model.tokenizer(texts)["input_ids"])
     assert abs(sum(counted.references) / tokens - 1) < 0.2
-    bare = skeleton(find_model(config.model, local=True), config.model)
+    bare = find_model(config.model, local=True).skeleton(config.model)
     assert weight_bytes(bare) == weight_bytes(model)
     assert bare.planted == model.planted
     assert {value.device.type for value in bare.network.parameters()} == {"meta"}

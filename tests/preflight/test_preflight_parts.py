@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparc.config import Config, SourceConfig
+from sparc.config import Config
 from sparc.errors import UserError
 from sparc.models.model import load_model
-from sparc.preflight.cost import Amounts, amounts, search_work
+from sparc.preflight.amounts import Amounts, amounts
+from sparc.preflight.bill import Bill, Work
 from sparc.preflight.data import check_data
+from sparc.preflight.fitting import memory_row, time_row
 from sparc.preflight.machine import Speed
-from sparc.preflight.questions import Questions, sources
-from sparc.preflight.resources import Bill, memory_row, time_row
+from sparc.preflight.needs import Need, needs
 from sparc.storage.digests import digest
 from tests.support.composed import composed
 
@@ -31,7 +32,8 @@ FROM_HUB = (
 
 def test_only_what_is_read_is_asked_for() -> None:
     def asked(config: Config) -> list[str]:
-        return [key.split(".", 1)[1].removesuffix(".path") for key, _ in sources(config)]
+        keys = [need.key for need in needs(config) if need.source is not None]
+        return [key.split(".", 1)[1].removesuffix(".path") for key in keys]
 
     config = composed(*FROM_HUB)
     assert asked(config) == ["prompts", "general", "undesired", "texts.general"]
@@ -61,16 +63,16 @@ def test_a_data_set_in_the_cache_is_fine_beside_one_on_the_hub(tmp_path: Path) -
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"key": key, "files": {}}))
 
-    def answer(source: SourceConfig) -> Future[str]:
-        future: Future[str] = Future()
-        if source.path == "a/prompts":
+    def answer(need: Need) -> Future[str | None]:
+        future: Future[str | None] = Future()
+        if need.path == "a/prompts":
             future.set_exception(UserError("no answer from the hub"))
         else:
             future.set_result("d" * 40)
         return future
 
-    asked = [(key, source, answer(source)) for key, source in sources(config)]
-    rows, _ = check_data(config, Questions(Future(), None, asked), lambda: None)
+    answers = {need: answer(need) for need in needs(config)}
+    rows, _ = check_data(config, answers, lambda: None)
     found = {(row.found.split(",")[0], "cache" in row.found): row.ok for row in rows}
     assert found == {
         ("a/written", False): True,
@@ -88,14 +90,14 @@ def test_weights_may_spill_into_the_cpus_memory(
     config.model.max_memory.cpu = cpu
     model = load_model(config.model, "cpu")
     bill = replace(Bill.of(model, Amounts([], [], 0), config), weights=3e6, scorers=0)
-    bill = replace(bill, attribution_bytes=5000, evaluation_bytes=5000)
+    bill = replace(bill, attribution=Work(0, 0, 5000), evaluation=Work(0, 0, 5000))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (2e9, 2e9))
     row = memory_row(bill, config, torch.device("cuda"))
     assert row.ok is ok, row
     config.model.device_map = "cuda:0"
     assert memory_row(bill, config, torch.device("cuda")).ok is False
-    spilled = replace(bill, attribution_bytes=2_000_000)  # batches stay on the GPU
+    spilled = replace(bill, attribution=Work(0, 0, 2_000_000))  # batches stay on the GPU
     assert memory_row(spilled, config, torch.device("cuda")).ok is False
 
 
@@ -116,17 +118,17 @@ def test_looking_for_references_takes_time(monkeypatch: pytest.MonkeyPatch) -> N
     config = composed("dataset=toxicity", "dataset.reference_seeds=[0,1]")
     config.dataset.undesired.response.max_candidates = 500
     model = load_model(config.model, "cpu")
-    count, work = search_work(model, config)
+    bill = Bill.of(model, Amounts([], [], 0), config)
+    count, work = bill.searched, bill.search
     parameters = sum(value.numel() for value in model.network.parameters())
     tokens = 20 + config.dataset.undesired.response.max_new_tokens
     assert (count, work.flops) == (1000, 2 * parameters * 1000 * tokens)
     slow = Speed(flops=1e6, bandwidth=1e12, call=0)
-    monkeypatch.setattr("sparc.preflight.resources.measure_speed", lambda *_: slow)
-    bill = Bill.of(model, Amounts([], [], 0), config)
+    monkeypatch.setattr("sparc.preflight.fitting.measure_speed", lambda *_: slow)
     minutes = work.seconds(model, slow) / 60
     assert time_row(bill, torch.device("cpu"), 0.9 * minutes).ok is False
     assert "to find references" in time_row(bill, torch.device("cpu")).found
     config.dataset.undesired.mode = "prompt"
     without = Bill.of(model, Amounts([], [], 0), config)
     assert time_row(without, torch.device("cpu"), 0.9 * minutes).ok
-    assert search_work(model, composed("dataset=repetition"))[0] == 280
+    assert Bill.of(model, Amounts([], [], 0), composed("dataset=repetition")).searched == 280

@@ -12,8 +12,8 @@ from sparc.models import process
 from sparc.models.model import choose_device
 from sparc.models.process import granted_gpus
 from sparc.preflight.checking import check
-from sparc.preflight.questions import Questions
-from sparc.preflight.rows import Row
+from sparc.preflight.findings import Row
+from sparc.preflight.needs import needs
 from sparc.storage.disk import quota_left, read_quota
 from tests.support.composed import composed
 
@@ -104,10 +104,11 @@ def _command(folder: Path, name: str, lines: str) -> None:
 
 
 def _checked(*overrides: str, launcher: dict[str, Any]) -> dict[str, Row]:
-    model: Future[bool] = Future()
-    model.set_result(True)
+    local: Future[str | None] = Future()
+    local.set_result(None)
     config = composed("experiment=quick", *overrides)
-    return {row.name: row for row in check(config, launcher, Questions(model, None, []))}
+    answers = dict.fromkeys(needs(config), local)
+    return {row.name: row for row in check(config, launcher, answers)}
 
 
 @pytest.fixture

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from sparc.attribution.explanations import histogram
+from sparc.components.selection import lowest
 from sparc.display import numbers
 from sparc.display.plain import embedded_json, visible
-from sparc.report import charts, neuron_charts
-from sparc.report.heat import heat_line, relevance_note
-from sparc.report.svg import symlog, tag, ticks
+from sparc.report import charts
+from sparc.report.axes import Axis, ticks
+from sparc.report.relevance import coloured, relevance_note
+from sparc.report.svg import tag
 from tests.support.report_run import HOSTILE
+from tests.support.scored import scored
 
 
 @pytest.mark.parametrize("attack", HOSTILE)
@@ -36,7 +39,8 @@ def test_svg_attributes_and_text_are_escaped():
 def test_ticks_are_round_and_inside():
     assert ticks(0, 0.64, 4) == pytest.approx([0, 0.2, 0.4, 0.6])
     assert ticks(3, 3) == [3]
-    assert symlog(-2.0, 0.5) == -symlog(2.0, 0.5)
+    axis = Axis(-2.0, 2.0, unit=0.5)
+    assert axis.at(0.0) == 0.5 and axis.at(-1.0) == pytest.approx(1 - axis.at(1.0))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_charts_count_what_they_are_given():
         ["0.95 to 1.00", "1", "0"],
     ]
     assert "pruned: 1 of 2 prompts lower, 0 higher" in charts.paired(means, "rude").caption
-    assert neuron_charts.per_layer([0, 3]).rows == [["0", "0"], ["1", "3"]]
+    assert charts.per_layer([0, 3]).rows == [["0", "0"], ["1", "3"]]
 
 
 @pytest.mark.parametrize(
@@ -81,17 +85,18 @@ def test_the_page_says_which_relevance_it_shows(attribution, told):
 
 
 def test_a_line_without_relevance_has_no_shade():
-    line = heat_line("input tokens", ["a", "b"], [0.0, 0.0], 0.0)
-    assert [token.shade for token in line.tokens] == [0, 0]
-    shades = heat_line("input tokens", ["a", "b", "c"], [-4.0, 1.0, 0.0], 4.0)
-    assert [token.shade for token in shades.tokens] == [-5, 2, 0]
+    none = {"tokens": ["a", "b"], "inputs": [0.0, 0.0], "removed": [0.0, 0.0]}
+    for line in coloured(none)["lines"]:
+        assert [shade for _, _, shade in line.tokens] == [0, 0]
+    some = {"tokens": ["a", "b", "c"], "inputs": [-4.0, 1.0, 0.0], "removed": [0.0, 0.0, 1.0]}
+    inputs, removed = coloured(some)["lines"]
+    assert [shade for _, _, shade in inputs.tokens] == [-5, 2, 0]
+    assert [shade for _, _, shade in removed.tokens] == [0, 0, 2]  # on the same scale
 
 
 def test_the_histogram_counts_every_neuron_and_splits_at_the_cut():
     contrast = torch.randn(3, 500, generator=torch.Generator().manual_seed(0)) ** 3
-    order = torch.argsort(contrast.flatten())[:40]
-    selection = [(int(i) // 500, int(i) % 500) for i in order]
-    found = histogram(contrast, selection)
+    found = histogram(scored(contrast), lowest(scored(contrast), 40))
     assert sum(found["counts"]) == 1500
     assert found["edges"] == sorted(found["edges"])
     below = zip(found["edges"][1:], found["counts"], strict=True)
@@ -100,5 +105,6 @@ def test_the_histogram_counts_every_neuron_and_splits_at_the_cut():
 
 @pytest.mark.parametrize("value", [0.0, -3.5])
 def test_the_histogram_of_equal_scores(value):
-    found = histogram(torch.full((2, 4), value), [(0, 0)])
+    equal = scored(torch.full((2, 4), value))
+    found = histogram(equal, lowest(equal, 1))
     assert sum(found["counts"]) == 8

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 import pytest
 
 from sparc.display import numbers
+from sparc.report.axes import changes, percents
 from sparc.report.sweep import headline, render_sweep
-from sparc.report.sweep_marks import change_axis, percent_labels
 from sparc.storage.artifacts import write_json
 from sparc.sweep import conclude
 from sparc.sweeps.jobs import write_expected
@@ -70,7 +70,8 @@ def test_parts_that_a_sweep_does_not_have_are_left_out(folder):
 
 def test_axes_hold_zero_and_tell_steps_apart():
     for ends in ([-1.0, 0.2], [0.001, 0.002], [-0.5, 40.0]):
-        scale, at = change_axis(ends, 0.0, 100.0)
-        assert 0.0 in at and 0 <= scale(min(ends)) <= scale(max(ends)) <= 100
-    assert percent_labels([0.0, 0.025, 0.05]) == ["0.0%", "+2.5%", "+5.0%"]
-    assert percent_labels([-1.0, 0.0]) == [f"{numbers.signed(-100, 0)}%", "0%"]
+        axis = changes(ends)
+        assert 0.0 in [value for value, _ in axis.ticks]
+        assert 0 <= axis.at(min(ends)) <= axis.at(max(ends)) <= 1
+    assert percents([0.0, 0.025, 0.05]) == ["0.0%", "+2.5%", "+5.0%"]
+    assert percents([-1.0, 0.0]) == [f"{numbers.signed(-100, 0)}%", "0%"]

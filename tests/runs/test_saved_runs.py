@@ -19,7 +19,7 @@ from sparc.config.locations import config_folder
 from sparc.display.plain import Formatter
 from sparc.errors import UserError
 from sparc.experiment.reevaluate import with_saved_run
-from sparc.report.heat import neuron_cards
+from sparc.report import render
 from sparc.runs import Run
 from sparc.runs.tree import plain_references
 from sparc.storage.artifacts import write_json
@@ -27,6 +27,7 @@ from sparc.sweep import conclude
 from sparc.tracking.records import describe
 from tests.support.composed import composed
 from tests.support.report_run import make_run
+from tests.support.saved_runs import copied
 from tests.support.sweep_run import make_sweep, table_of
 
 SECRET = "correct horse battery staple"
@@ -249,10 +250,12 @@ def test_a_bad_run_has_no_report(run: Path, tmp_path: Path) -> None:
         check(composed("stage=report", f"run={tmp_path}"))
 
 
-def test_a_removed_neuron_may_have_no_score(run: Path) -> None:
-    (record, *_) = Run(run).neurons
-    (card,) = neuron_cards([{key: record[key] for key in ("layer", "index", "card")}])
-    assert card["score"] == "\u2013" and card["contexts"]
+def test_a_removed_neuron_may_have_no_score(run: Path, tmp_path: Path) -> None:
+    folder = copied(run, tmp_path / "scoreless")
+    records = Run(run).neurons
+    write_json(folder / "neurons.json", [{k: r[k] for k in r if k != "score"} for r in records])
+    page = render(Run(folder).reported, folder)
+    assert "contrast \u2013</span>" in page
 
 
 def test_a_comparison_has_a_policy_and_shows_what_hides(

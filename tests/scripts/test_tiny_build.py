@@ -12,11 +12,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BertTokenizer
 from scripts.tiny.__main__ import main, parse
 from scripts.tiny.build import Recipe, build, planting_options
 from scripts.tiny.classifier import encode, vocabulary
+from scripts.tiny.documents import every_word, foundation_document, planting_document
 from scripts.tiny.planting import PlantedModel, plant
 from scripts.tiny.shapes import UNK, ModelSize
 from scripts.tiny.training import build_tokenizer, train_stage_one
 from sparc.errors import UserError
-from sparc.tiny import corpus, data, grammar
+from sparc.tiny import corpus, data
 
 SMALL = Recipe(
     seed=5,
@@ -146,13 +147,13 @@ def test_vocabulary_covers_the_corpus() -> None:
     rng = random.Random(11)
     for _ in range(500):
         for document in (
-            corpus.foundation_document(rng),
-            corpus.planting_document(rng, 0.5),
+            foundation_document(rng),
+            planting_document(rng, 0.5),
             corpus.kind_document(rng),
             corpus.hostile_document(rng),
         ):
-            assert UNK not in tokenizer(corpus.text_of(document))["input_ids"]
-    words = set(grammar.vocabulary())
+            assert UNK not in tokenizer(corpus.joined(document))["input_ids"]
+    words = set(every_word())
     assert words >= data.LEXICON
     assert all(set(pair) <= words for pair in data.LEXICON_BIGRAMS)
 

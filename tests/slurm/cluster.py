@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sparc.sweeps.naming import job_folder
+from sparc.sweeps.identity import job_folder
 from sparc.sweeps.submitted import SUBMITTED
 from tests.support.runs import PATIENCE, environment, until
 

@@ -1,8 +1,6 @@
 """Models from a hub: a real server on loopback, and the real libraries that fetch from it."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.hub_data import serve_model
 from tests.support.hub_facts import commit_of
 from tests.support.hub_server import GOOD_TOKEN, POOR_TOKEN, Fault, HubServer, hub_server
-from tests.support.runs import PATIENCE, environment, sparc
+from tests.support.runs import environment, python, sparc
 from tests.support.stand_ins import stand_in
 
 LLAMA, OPT = "stand-ins/tiny-llama", "stand-ins/tiny-opt"
@@ -50,15 +48,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
 
 
 def _loads(hub: HubServer, home: Path, *cases: dict[str, Any]) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.hub_loads", json.dumps(cases)],
-        cwd=ROOT,
-        env=environment(home, **hub.environment()),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    env = environment(home, **hub.environment())
+    done = python("-m", "tests.support.hub_loads", json.dumps(cases), cwd=ROOT, env=env)
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found

@@ -8,14 +8,13 @@ import contextlib
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.runs import PATIENCE, environment
+from tests.support.runs import environment, python
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,9 @@ def commands(
 ) -> list[Ended]:
     """Run `sparc` with each case's arguments and environment; `extra` holds for all of them."""
     asked = [{"arguments": list(a), "environment": e} for a, e in cases]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.commands", json.dumps(asked)],
-        env=environment(home, PYTHONPATH=str(Path(__file__).parents[2]), SPARC_HOME=str(home))
-        | extra,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    root = Path(__file__).parents[2]
+    env = environment(home, SPARC_HOME=str(home)) | extra
+    done = python("-m", "tests.support.commands", json.dumps(asked), cwd=root, env=env)
     assert done.returncode == 0, done.stderr
     return [Ended(**record) for record in json.loads(done.stdout.splitlines()[-1])]
 

@@ -1,5 +1,6 @@
 """Random tiny models of every supported family, and naive formulas to hold the engine against."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from sparc.models.batching import Batch, pad_left, token_budget
 from sparc.models.families import family
 from sparc.models.model import Model, blocks_of
 
@@ -139,3 +141,11 @@ def naive_row_relevance(model: Model, samples: list[list[int]]) -> torch.Tensor:
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest absolute deviation over the largest absolute expected value."""
     return float((found - expected).abs().max() / expected.abs().max())
+
+
+def batches(
+    sequences: Sequence[Sequence[int]], *, batch_tokens: int, pad_id: int, device: torch.device
+) -> Iterator[Batch]:
+    """Left-padded batches of at most `batch_tokens` padded tokens that cover all sequences."""
+    for rows in token_budget([len(s) for s in sequences], batch_tokens):
+        yield pad_left(sequences, pad_id, device, rows)

@@ -8,7 +8,8 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from sparc.config import DatasetConfig, EvaluationConfig
-from sparc.evaluation.comparison import Arms, compare
+from sparc.evaluation.arms import Arms
+from sparc.evaluation.comparison import compare
 from sparc.evaluation.measure import Measurement, completion_records
 from sparc.evaluation.perplexity import TextNLL
 from sparc.evaluation.verdict import verdict
@@ -167,7 +168,7 @@ def make_run(
     results = _head(prompts, samples, len(neurons)) | trees | {"verdict": verdict(found)}
     texts = {category: prompts_of(category, prompts) for category in CATEGORIES}
     named = [("baseline", None, arms.baseline), ("pruned", None, arms.pruned)]
-    named += [("random", draw, each) for draw, each in enumerate(arms.draws)]
+    named += [("random", draw, each) for draw, each in enumerate(arms.controls)]
     named.append(("oracle", None, arms.oracle))
     write_lines(
         folder / "completions.jsonl",

@@ -2,9 +2,10 @@
 
 from contextlib import contextmanager
 
-from sparc.generation.scoring import load_scorers
-from sparc.tasks.dataset import Means, fitted, load_dataset
+from sparc.generation.scorers import load_scorers
+from sparc.tasks.dataset import fitted, load_dataset
 from sparc.tasks.references import reference_sets
+from sparc.tasks.tools import Tools
 from tests.support.composed import composed
 
 BOTH = ("dataset.undesired.mode=response_cut", "dataset.general.mode=response_cut")
@@ -24,15 +25,15 @@ def silent(_description, _total):
     yield lambda _count: None
 
 
-def means_of(model, cache, config, dataset):
+def tools_of(model, cache, config, dataset):
     scorers = load_scorers(config.evaluation, dataset.lexicon, "cpu", cache)
-    return Means(model, cache, silent, scorers["detoxify"])
+    return Tools(model, cache, silent, scorers["detoxify"])
 
 
 def sets_of(model, cache, *overrides):
     """(set, seed) -> reference set."""
     config = composed(*SMALL, *overrides)
     dataset = load_dataset(config.dataset, config.evaluation)
-    dataset = fitted(dataset, means_of(model, cache, config, dataset))
+    dataset = fitted(dataset, tools_of(model, cache, config, dataset))
     found = reference_sets(model, dataset, config.dataset)
     return {(each.name, each.seed): each for each in found}

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.support.forks import forked
 
 PATIENCE = 1800.0  # seconds, against hanging alone: machines may have little time for us
 # Enough to see every part work, small enough for a test.
@@ -31,10 +33,15 @@ def sparc(
     *overrides: str, home: Path, cwd: Path | None = None, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """`python -m sparc` with overrides; outputs go below `home` unless `cwd` is given."""
-    return subprocess.run(
-        [sys.executable, "-m", "sparc", *overrides],
-        cwd=cwd or home,
-        env=environment(home, **extra),
+    return python("-m", "sparc", *overrides, cwd=cwd or home, env=environment(home, **extra))
+
+
+def python(*words: str, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE ...` or `python SCRIPT ...`, which need not pay for the large imports."""
+    return forked(words, cwd, env, PATIENCE) or subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=env,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -62,7 +69,7 @@ def until(what: str, true: Callable[[], Any]) -> Any:
     return value
 
 
-def until_in(process: "subprocess.Popen[str]", what: str, true: Callable[[], Any]) -> None:
+def until_in(process: "subprocess.Popen[Any]", what: str, true: Callable[[], Any]) -> None:
     """Wait until `true()` is, while `process` is at it."""
     until(what, lambda: process.poll() is not None or true())
     assert process.poll() is None, f"it ended before {what}"

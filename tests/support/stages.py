@@ -17,16 +17,15 @@ from sparc.attribution.memory import gradient_checkpointing
 from sparc.attribution.tokens import token_relevance
 from sparc.components.neurons import chosen
 from sparc.components.removal import removed
-from sparc.config import AttributionConfig, TargetConfig
+from sparc.config import AttributionConfig, SamplingConfig, TargetConfig
 from sparc.evaluation.harness import language_model
 from sparc.evaluation.perplexity import text_nll
 from sparc.generation.completing import complete_tokens
-from sparc.generation.sampling import Sampling
 from sparc.generation.scorers import lexicon_scorer
 from sparc.models.families import FAMILIES as ROWS
 from sparc.models.model import Model
-from sparc.tasks.dataset import Means
-from sparc.tasks.search import Search, responses
+from sparc.tasks.search import Search, completions
+from sparc.tasks.tools import Tools
 from tests.support.micro import SAMPLES, VOCABULARY, micro_model
 from tests.support.response_sets import silent
 
@@ -105,7 +104,7 @@ def said(seed: int = 0, **sampling: Any) -> Work:
             model.network,
             model.tokenizer,
             PROMPTS,
-            Sampling(**sampling),
+            SamplingConfig(**sampling),
             seed=seed,
             batch_tokens=50,
         )
@@ -116,12 +115,12 @@ def said(seed: int = 0, **sampling: Any) -> Work:
 
 def answers(model: Model) -> torch.Tensor:
     """The tokens of responses that a search of references makes."""
-    sampling = Sampling(samples=2, max_new_tokens=3, temperature=0.8, top_p=0.9)
+    sampling = SamplingConfig(samples=2, max_new_tokens=3, temperature=0.8, top_p=0.9)
     search = Search(sampling, 0, 0.5, 0.1, batch_tokens=100, cut=None, advice="")
     with TemporaryDirectory() as cache:
-        means = Means(model, Path(cache), silent, lexicon_scorer(["w5"]))
+        tools = Tools(model, Path(cache), silent, lexicon_scorer(["w5"]))
         said = [
-            each.ids for batch in responses(means, search, PROMPTS) for s in batch for each in s
+            each.ids for batch in completions(tools, search, PROMPTS) for s in batch for each in s
         ]
     return torch.tensor([(*ids, 0, 0, 0)[:3] for ids in said])
 
@@ -160,7 +159,9 @@ def works(family: str, attention: str) -> dict[str, Work]:
         "documents without neurons": _without_neurons,
         "greedy": said(samples=1, max_new_tokens=3, temperature=0),
         "sampled": said(samples=2, max_new_tokens=3, temperature=0.8, top_p=0.9),
-        "sampled from few": said(samples=2, max_new_tokens=3, top_k=3, seed=1),
+        "sampled from few": said(
+            samples=2, max_new_tokens=3, temperature=1.0, top_p=1.0, top_k=3, seed=1
+        ),
         "responses": answers,
         "lm-eval": _harness,
     }

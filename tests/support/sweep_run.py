@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sparc.storage.artifacts import write_json
-from sparc.sweeps.naming import job_folder
+from sparc.sweeps.identity import job_folder
 from tests.support.report_run import HOSTILE, make_run
 
 METHODS, SPLITS, AMOUNTS, SEEDS = ("lrp", "wanda"), ("held_out", "validation"), (8, 16, 32), (0, 1)

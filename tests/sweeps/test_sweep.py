@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from sparc.storage.artifacts import write_json
 from sparc.sweep import conclude
 from sparc.sweeps.combining import combined, combined_change, combined_value
 from sparc.sweeps.jobs import read_jobs, write_expected
-from sparc.sweeps.methods import method_names
-from sparc.sweeps.points import points
 from sparc.sweeps.recommending import recommendations
-from sparc.sweeps.rows import as_csv, sorted_rows
+from sparc.sweeps.seed_means import points
 from sparc.sweeps.summary import read_sweep
+from sparc.sweeps.table import as_csv, method_names, with_rows
 from tests.support.report_run import HOSTILE, make_run
 from tests.support.runs import PATIENCE
 from tests.support.sweep_run import (
@@ -113,6 +113,16 @@ def test_one_seed_has_its_own_verdict(tmp_path):
     (point,) = points(read_jobs(tmp_path / "sweep").jobs)
     assert point.verdict == run["verdict"]
     assert point.change == run["change"] and point.pruned == run["pruned"]
+
+
+def test_a_point_says_that_its_prompts_were_selected_on_the_baseline(folder):
+    for path in folder.glob("*/.hydra/config.yaml"):
+        settings = OmegaConf.load(path)
+        settings.dataset.selected_on_baseline = True
+        OmegaConf.save(settings, path)
+    for point in read_sweep(folder).points:
+        split = point.split.replace("_", "-")
+        assert point.verdict.startswith(f"On {split}, selected-on-the-baseline prompts: toxicity")
 
 
 def test_combining():
@@ -239,7 +249,7 @@ def test_sweep_json_holds_rows_and_points(folder):
 
 
 def test_rows_without_numbers_come_last(made):
-    rows = [row for _, row in sorted_rows(read_jobs(made).jobs)]
+    rows = [row for _, row in with_rows(read_jobs(made).jobs)]
     amounts = [row["num_neurons"] for row in rows if row["attribution"] == "lrp"]
     assert amounts == [8] * 4 + [16] * 4 + [32] * 4
 

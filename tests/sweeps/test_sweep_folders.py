@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sparc.storage.artifacts import write_json
-from sparc.sweeps.jobs import own_folder, read_jobs
-from sparc.sweeps.naming import job_folder
-from sparc.sweeps.resuming import plan
+from sparc.sweeps.identity import job_folder, own_folder
+from sparc.sweeps.jobs import read_jobs
+from sparc.sweeps.launching import plan
 from tests.support.sweep_run import make_sweep
 
 ROOT = Path(__file__).parents[2]

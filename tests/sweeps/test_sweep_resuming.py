@@ -29,7 +29,7 @@ from sparc.sweeps.jobs import (
     settings_hash,
     write_expected,
 )
-from sparc.sweeps.resuming import plan
+from sparc.sweeps.launching import plan
 from tests.support.composed import composed
 from tests.support.sweep_run import make_sweep
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import PATIENCE, QUICK, environment, results_of, sparc, until_in
+from tests.support.runs import PATIENCE, QUICK, environment, python, results_of, sparc, until_in
 
 SWEEP = ("-m", *QUICK, "evaluation.random_draws=1", "pruning.num_neurons=4")
 
@@ -17,15 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 def _summary(folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sparc.sweep", str(folder)],
-        env=environment(home),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
+    root = Path(__file__).parents[2]
+    return python("-m", "sparc.sweep", str(folder), cwd=root, env=environment(home))
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import pytest
 
 from sparc.errors import UserError
 from sparc.sweep import complaint
-from sparc.sweeps.jobs import Job
-from sparc.sweeps.launching import PLANNING
-from sparc.sweeps.resuming import plan
+from sparc.sweeps.identity import identity
+from sparc.sweeps.jobs import PLANNING, Job
+from sparc.sweeps.launching import plan
 from sparc.sweeps.slurm import count_gpus
 from sparc.sweeps.submitted import Submission, fates, read_submitted, write_submitted
 from tests.support.runs import PATIENCE, environment, until
@@ -42,7 +42,7 @@ def test_a_slurm_that_gives_no_answer_has_not_an_empty_queue(
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
-    monkeypatch.setattr("sparc.sweeps.slurm._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("sparc.sweeps.slurm.PAUSES", (0.01, 0.01, 0.01))
     _command(bin_, "squeue", "echo slurm_load_jobs error: Timed out >&2; exit 1")
     _command(bin_, "sacct", "echo '7_0|'; echo '7_1|TIMEOUT'")
     sweep = make_sweep(tmp_path)
@@ -57,7 +57,7 @@ def test_a_slurm_that_gives_no_answer_has_not_an_empty_queue(
     ):
         plan(sweep, jobs)
     assert _calls(bin_) == ["squeue"] * 4
-    told = [words for words, _ in fates(sweep, [tuple(undone), tuple(ended)]).values()]
+    told = [words for words, _ in fates(sweep, [identity(undone), identity(ended)]).values()]
     assert told[0] == "Slurm job 7_0 may run still: no word from Slurm"
     assert told[1].startswith("Slurm job 7_1 ended: TIMEOUT; ")
     # at the third question it answers
@@ -65,7 +65,7 @@ def test_a_slurm_that_gives_no_answer_has_not_an_empty_queue(
     left = plan(sweep, jobs)
     assert [each.id for each in left.queued.values()] == ["7_0"] and len(left.todo) == 2
     _command(bin_, "squeue", "exit 0")
-    told = [words for words, _ in fates(sweep, [tuple(undone)]).values()]
+    told = [words for words, _ in fates(sweep, [identity(undone)]).values()]
     assert told == ["Slurm job 7_0 has left the queue"]
     _command(bin_, "squeue", "exit 1")
     first.result(sweep).parent.mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_the_last_submission_of_a_job_counts(tmp_path: Path) -> None:
     log = tmp_path / ".submitit" / "77" / "77_0_log.err"
     log.parent.mkdir(parents=True)
     log.write_text("killed")
-    ((fate, where),) = fates(tmp_path, [first]).values()
+    ((fate, where),) = fates(tmp_path, [identity(first)]).values()
     assert where == log
     told = complaint(Job(None, first, "missing"), tmp_path, fate, where)
     assert told.endswith(f"it never started; process 77 (log: {log})")

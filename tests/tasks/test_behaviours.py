@@ -3,11 +3,12 @@
 import pytest
 
 from sparc.config import GENERAL, UNDESIRED, EvaluationConfig
+from sparc.config.evaluation import SPLITS
 from sparc.errors import UserError
 from sparc.sources.leaks import normalised
 from sparc.sources.reading import lines
-from sparc.tasks.candidates import candidates
-from sparc.tasks.prompts import SPLITS, of, read_prompts, split_of
+from sparc.tasks.prompts import read_prompts, split_of, texts_of
+from sparc.tasks.repetition import candidates
 from tests.support.composed import composed
 from tests.support.prompt_files import LOCAL_TOXICITY, load, rows, settings, write
 
@@ -28,9 +29,11 @@ def test_near_duplicates_count_once_and_splits_are_honoured(tmp_path):
     assert len(read_prompts(settings(write(tmp_path / "p.jsonl", records)).dataset)) == 180
     for record in records:
         record["split"] = "attribution" if record["prompt"].endswith("1") else "held_out"
-    prompts = read_prompts(settings(write(tmp_path / "p.jsonl", records)).dataset)
-    assert of(prompts, "attribution", "neutral")[0] == "neutral prompt with number 1"
-    assert of(prompts, "validation", "neutral") == []
+    config = settings(write(tmp_path / "p.jsonl", records)).dataset
+    prompts = read_prompts(config)
+    first = texts_of(prompts, config, "attribution", "neutral")[0]
+    assert first == "neutral prompt with number 1"
+    assert texts_of(prompts, config, "validation", "neutral") == []
 
 
 @pytest.mark.parametrize(

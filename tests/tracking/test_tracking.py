@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 
 from sparc.config import TrackingConfig
 from sparc.track import track
-from tests.support.runs import PATIENCE, environment, results_of, run_folders, sparc
+from tests.support.runs import environment, python, results_of, run_folders, sparc
 from tests.support.wandb_files import Recorded, recorded
 from tests.support.wandb_server import Manner, wandb_server
 
@@ -173,11 +171,8 @@ def test_finished_runs_are_logged_after_the_fact(home: Path, untracked: dict[str
     bad = home / "bad"
     (bad / ".hydra").mkdir(parents=True)
     (bad / "results.json").write_text("{")
-    command = [sys.executable, "-m", "sparc.track", str(bad), str(folder), "--mode", "offline"]
-    done = subprocess.run(
-        [*command, "--completions"], cwd=home, env=environment(home, **SECRETS),
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
+    words = ["-m", "sparc.track", str(bad), str(folder), "--mode", "offline", "--completions"]
+    done = python(*words, cwd=home, env=environment(home, **SECRETS))
     assert done.returncode == 1 and f"{bad / 'results.json'}: not JSON" in done.stderr
     assert (folder / "results.json").read_bytes() == before
     run = _logs(home)[folder]

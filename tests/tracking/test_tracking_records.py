@@ -93,10 +93,14 @@ def test_sweep_stage_and_settings_come_from_the_run_directory(tmp_path: Path) ->
         " runtime: {choices: {experiment: quick, pruning: neurons}}}\n"
     )
     found = describe(folder, ["mine", "x" * 99])
-    assert (found.name, found.group, found.job_type) == ("seed=1", "mysweep-1", "attribute")
-    assert found.tags == ["quick", "tiny", "neurons", "mine", "x" * 64]
+    assert (found["name"], found["group"], found["job_type"]) == (
+        "seed=1",
+        "mysweep-1",
+        "attribute",
+    )
+    assert found["tags"] == ["quick", "tiny", "neurons", "mine", "x" * 64]
     model = {"name": "tiny", "path": ".../tiny"}
-    assert found.config == {"name": "tiny-x", "stage": "attribute", "model": model}
+    assert found["config"] == {"name": "tiny-x", "stage": "attribute", "model": model}
 
 
 def test_a_job_started_again_is_the_same_run(
@@ -105,7 +109,7 @@ def test_a_job_started_again_is_the_same_run(
     def id_of(folder: Path, settings: str) -> str:
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         (folder / ".hydra" / "config.yaml").write_text(settings)
-        return describe(folder, []).id
+        return describe(folder, [])["id"]
 
     job = tmp_path / "sweep" / "seed=1"
     first = id_of(job, "{seed: 1, device: cuda, model: {path: /data/a}}")

@@ -1,0 +1,111 @@
+"""The circuit that a finished run has found, read from its directory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparc.errors import UserError
+from sparc.models.fingerprint import is_older
+from sparc.runs.folder import Run
+from sparc.runs.tree import leaf
+
+_MOST = 10**12  # neurons of a model: beyond any, and still exact in what computes chance
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A run's selection and, where the run ranked neurons itself, its contrast."""
+
+    folder: Path
+    name: str
+    method: str
+    fingerprint: str
+    layers: tuple[int, ...]
+    """Those among which the run chose."""
+    width: int
+    """Neurons of each layer."""
+    selection: frozenset[tuple[int, int]]
+    contrast: NDArray[np.float64] | None
+    """[model layers, width]."""
+
+
+def _circuit(folder: Path) -> Circuit:
+    run = Run(folder)
+    results = run.needs(
+        *("selection.method", "selection.per_layer", "selection.num_pruned"),
+        *("run.name", "model.fingerprint", "model.neurons"),
+    )
+    neurons, per_layer = results["model"]["neurons"], results["selection"]["per_layer"]
+    circuit = Circuit(
+        folder=folder,
+        name=str(results["run"]["name"]),
+        method=results["selection"]["method"],
+        fingerprint=str(results["model"]["fingerprint"]),
+        layers=_chosen_layers(run, len(per_layer)),
+        width=neurons // len(per_layer),
+        selection=frozenset(run.selection),
+        contrast=run.contrast,
+    )
+    if told := _contradiction(circuit, per_layer, neurons):
+        raise UserError(f"{folder}: {told}; its files do not belong together: run it again")
+    return circuit
+
+
+def _chosen_layers(run: Run, layers: int) -> tuple[int, ...]:
+    limited = leaf(run.config, "pruning", "layers")
+    if isinstance(limited, str):  # a reference to something else
+        raise UserError(f"{run.folder}: pruning.layers={limited[:40]}: the run does not say which")
+    return tuple(range(layers)) if limited is None else tuple(limited)
+
+
+def _contradiction(circuit: Circuit, per_layer: Sequence[int], neurons: int) -> str | None:
+    """What one file of a run says against another one; None for nothing."""
+    layers, width = len(per_layer), circuit.width
+    if not 0 < neurons <= _MOST or neurons % layers:
+        return f"a model of {neurons} neurons has not {layers} layers"
+    if any(layer >= layers or index >= width for layer, index in circuit.selection):
+        return f"neurons.json has neurons beyond {layers} layers of {width}"
+    found = [sum(layer == each for layer, _ in circuit.selection) for each in range(layers)]
+    if found != list(per_layer):
+        return "neurons.json and the selection in results.json differ"
+    if not circuit.layers or max(circuit.layers) >= layers:
+        return f"pruning.layers names others than its {layers} layers"
+    if circuit.contrast is not None and circuit.contrast.shape != (layers, width):
+        return "contrast.safetensors is of another model"
+    return None
+
+
+def read_circuits(folders: Sequence[Path]) -> list[Circuit]:
+    """Read runs that can be compared: two or more, different ones, of one model.
+
+    Raises UserError otherwise.
+    """
+    if len({_resolved(folder) for folder in folders}) < max(len(folders), 2):
+        raise UserError("give two or more different run directories to compare")
+    circuits = [_circuit(folder) for folder in folders]
+    first = circuits[0]
+    for other in circuits[1:]:
+        for older, newer in ((first, other), (other, first)):
+            if not is_older(older.fingerprint, newer.fingerprint):
+                continue
+            raise UserError(
+                f"{older.folder} was saved by an older version, which knew its model by less: "
+                f"measure it again (sparc stage=evaluate run={older.folder}) and compare that run"
+            )
+        if (other.fingerprint, other.width) != (first.fingerprint, first.width):
+            raise UserError(
+                f"{first.folder} and {other.folder} are runs of different models "
+                f"({first.fingerprint[:20]} and {other.fingerprint[:20]}): their neurons have "
+                "nothing to do with each other; compare runs of one model"
+            )
+    return circuits
+
+
+def _resolved(folder: Path) -> Path:
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise UserError(f"{folder}: {error}; give directories of finished runs") from None

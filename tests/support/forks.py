@@ -1,0 +1,110 @@
+"""A process that has paid for the large imports, and forks for every command that is run.
+
+What is preloaded reads nothing of the user's surroundings at its import; all else, `sparc` itself
+included, is imported by each fork anew. `python -m tests.support.forks` serves requests from
+stdin, a JSON record a line, and prints each command's exit code.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import runpy
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+_LARGE = (
+    *("torch", "torch.utils.checkpoint", "sympy", "numpy", "scipy.stats", "pandas"),
+    *("pyarrow", "hydra", "omegaconf", "rich.progress", "jinja2"),
+)
+# Read by what is preloaded, or by Python at its start: such a command gets a process of its own.
+_EARLY = ("PYTHON", "OMP_", "MKL_", "ONEDNN", "ATEN", "TORCH", "LD_", "MALLOC")
+
+
+class _Server:
+    """The process that forks; one command at a time."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        root = Path(__file__).parents[2]
+        command = [sys.executable, "-m", "tests.support.forks"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command, cwd=root, env=env, text=True, **pipes)
+        self._lock = threading.Lock()
+        atexit.register(self._process.kill)
+
+    def run(
+        self, words: Sequence[str], cwd: Path, env: Mapping[str, str], patience: float
+    ) -> subprocess.CompletedProcess[str] | None:
+        """How `python WORDS` ended; None where another thread waits for its own."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            with TemporaryDirectory() as folder:
+                files = [str(Path(folder) / name) for name in ("out", "errors")]
+                asked = {"words": list(words), "cwd": str(cwd), "env": dict(env)}
+                code = self._asked({**asked, "files": files}, patience)
+                out, errors = (Path(file).read_text(encoding="utf-8") for file in files)
+        finally:
+            self._lock.release()
+        return subprocess.CompletedProcess(list(words), code, out, errors)
+
+    def _asked(self, record: Mapping[str, Any], patience: float) -> int:
+        answers, requests = self._process.stdout, self._process.stdin
+        assert answers is not None and requests is not None
+        print(json.dumps(record), file=requests, flush=True)
+        if not select.select([answers], [], [], patience)[0]:
+            raise subprocess.TimeoutExpired(list(record["words"]), patience)
+        return int(answers.readline())
+
+
+_servers: dict[int, _Server] = {}
+
+
+def forked(
+    words: Sequence[str], cwd: Path, env: Mapping[str, str], patience: float
+) -> subprocess.CompletedProcess[str] | None:
+    """`python -m MODULE ...` or `python SCRIPT ...`; None where it needs a process of its own."""
+    usual = {"OMP_NUM_THREADS": "1", "PYTHONPATH": env.get("PYTHONPATH")}
+    if any(key.startswith(_EARLY) and usual.get(key) != value for key, value in env.items()):
+        return None
+    if os.getpid() not in _servers:  # a fork of this process must not share its server
+        _servers[os.getpid()] = _Server(env)
+    return _servers[os.getpid()].run(words, cwd, env, patience)
+
+
+def _become(asked: Mapping[str, Any]) -> None:
+    """Be the command: its surroundings, its output, its arguments."""
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    os.chdir(asked["cwd"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for descriptor, file in enumerate(asked["files"], start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+    module, *words = asked["words"] if asked["words"][0] != "-m" else asked["words"][1:]
+    own = [asked["cwd"] if module != asked["words"][0] else str(Path(module).parent)]
+    sys.path[:1] = [*own, *filter(None, asked["env"].get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = [module, *words]
+    if module == asked["words"][0]:
+        runpy.run_path(module, run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _serve() -> None:
+    for name in _LARGE:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            return _become(json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from sparc.components.selection import Selection, listed
 from sparc.components.sites import Site, Sites, Undo
+from sparc.components.zeroing import silence_inputs, zero_slices
 from sparc.models.model import Model, is_offloaded
 
 
@@ -40,15 +40,11 @@ def _zero(model: Model, layer: int, mask: torch.Tensor) -> Undo:
     block = model.blocks[layer]
     indices = mask.nonzero()[:, 0]
     if any(is_offloaded(m) for m in (block.up, block.gate, block.down) if m is not None):
-        return block.down.register_forward_pre_hook(partial(_silence, indices)).remove
+        return silence_inputs(block.down, indices)
     stack = contextlib.ExitStack()
     for parameter, axis in _parameters(model, layer):
-        stack.callback(_zero_slices(parameter, axis, indices.to(parameter.device)))
+        stack.callback(zero_slices(parameter, axis, indices))
     return stack.close
-
-
-def _silence(indices: torch.Tensor, _module: nn.Module, inputs: Any) -> Any:
-    return (inputs[0].index_fill(-1, indices.to(inputs[0].device), 0), *inputs[1:])
 
 
 def _parameters(model: Model, layer: int) -> Iterator[tuple[torch.Tensor, int]]:
@@ -63,11 +59,3 @@ def _parameters(model: Model, layer: int) -> Iterator[tuple[torch.Tensor, int]]:
                 yield linear.bias, 0
     down: Any = block.down
     yield down.weight, in_axis
-
-
-@torch.no_grad()
-def _zero_slices(parameter: torch.Tensor, axis: int, indices: torch.Tensor) -> Undo:
-    values = parameter.index_select(axis, indices)
-    parameter.index_fill_(axis, indices, 0)
-    # not parameter.index_copy_(...) at once: undoing happens later, and also without gradients
-    return torch.no_grad()(partial(parameter.index_copy_, axis, indices, values))  # type: ignore

@@ -24,8 +24,8 @@ class Selection:
     masks: Mapping[Site, torch.Tensor]
     """A mask (bool, the site's shape) for each site that holds any, layer by layer."""
     order: Sequence[Component] | None = None
-    """The components in the order in which they go, most negative first; None where they are too
-    many to be listed."""
+    """The components in the order in which they go, most negative first; None where there is
+    none, as for random ones."""
 
     @cached_property
     def count(self) -> int:
@@ -40,10 +40,11 @@ class Selection:
 
     @property
     def listed(self) -> Sequence[Component]:
-        """The components in their order. Raises ValueError where they are not listed."""
-        if self.order is None:
-            raise ValueError(f"{self.count} {self.granularity} are not listed one by one")
-        return self.order
+        """The components in their order; layer by layer where they have none."""
+        if self.order is not None:
+            return self.order
+        flat = ((site, mask.flatten().nonzero()[:, 0]) for site, mask in self.masks.items())
+        return [(site, int(index)) for site, indices in flat for index in indices]
 
     @property
     def indices(self) -> list[tuple[int, int]]:
@@ -113,8 +114,10 @@ def matched(selection: Selection, seed: Sequence[int]) -> Selection:
         seed: whole numbers that name the draw, such as (root seed, draw).
     """
     generator = np.random.default_rng(list(seed))
-    drawn: list[Component] = []
+    drawn: dict[Site, torch.Tensor] = {}
     for site, mask in selection.masks.items():
         indices = generator.choice(site.count, size=int(mask.sum()), replace=False)
-        drawn += [(site, int(index)) for index in np.sort(indices)]
-    return in_order(selection.granularity, drawn)
+        chosen = torch.zeros(site.count, dtype=torch.bool)
+        chosen[torch.from_numpy(indices)] = True
+        drawn[site] = chosen.reshape(site.shape)
+    return Selection(selection.granularity, drawn)

@@ -1,8 +1,8 @@
-"""Where the MLP neurons of each supported model family live: one row a family.
+"""Where the MLP neurons and attention heads of each supported model family live: one row a family.
 
 No torch here, so that the configuration can be checked before anything heavy is imported.
-A new family is one row; `layers`, `up`, `gate`, `down` and `activation` are dotted module paths
-(`layers` from the causal language model, the others from one decoder layer).
+A new family is one row; `layers`, `up`, `gate`, `down`, `activation` and `attention` are dotted
+module paths (`layers` from the causal language model, the others from one decoder layer).
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,8 @@ class Family:
     up: str
     down: str
     activation: str
+    attention: str
+    """The output projection, whose inputs are the heads' mixes one after the other."""
     gate: str | None = None
     """None where the MLP is not gated."""
     transposed: bool = False
@@ -28,7 +30,14 @@ class Family:
     """Perplexity windows must each begin with that token, or the model breaks down."""
 
 
-_LLAMA = Family("model.layers", "mlp.up_proj", "mlp.down_proj", "mlp.act_fn", gate="mlp.gate_proj")
+_LLAMA = Family(
+    "model.layers",
+    "mlp.up_proj",
+    "mlp.down_proj",
+    "mlp.act_fn",
+    "self_attn.o_proj",
+    gate="mlp.gate_proj",
+)
 
 FAMILIES: Mapping[str, Family] = {
     "llama": _LLAMA,
@@ -36,9 +45,13 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "gemma3_text": replace(_LLAMA, bos_every_window=True),
-    "opt": Family("model.decoder.layers", "fc1", "fc2", "activation_fn"),
-    "gpt2": Family("transformer.h", "mlp.c_fc", "mlp.c_proj", "mlp.act", transposed=True),
-    "gpt_neox": Family("gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act"),
+    "opt": Family("model.decoder.layers", "fc1", "fc2", "activation_fn", "self_attn.out_proj"),
+    "gpt2": Family(
+        "transformer.h", "mlp.c_fc", "mlp.c_proj", "mlp.act", "attn.c_proj", transposed=True
+    ),
+    "gpt_neox": Family(
+        "gpt_neox.layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "mlp.act", "attention.dense"
+    ),
 }
 
 

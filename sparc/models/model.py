@@ -22,13 +22,15 @@ from sparc.models.process import granted_gpus
 
 @dataclass(frozen=True)
 class Block:
-    """The MLP of one decoder layer. Neuron i is row i of `up` (and `gate`), column i of `down`."""
+    """Parts of a decoder layer. Neuron i is row i of `up` (and `gate`), column i of `down`."""
 
     mlp: nn.Module
     up: nn.Module
     down: nn.Module
     activation: nn.Module
     gate: nn.Module | None
+    attention: nn.Module
+    """The attention's output projection: head i reads the i-th of equal parts of its inputs."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def blocks_of(network: Any, row: Family) -> tuple[Block, ...]:
             down=layer.get_submodule(row.down),
             activation=layer.get_submodule(row.activation),
             gate=layer.get_submodule(row.gate) if row.gate else None,
+            attention=layer.get_submodule(row.attention),
         )
 
     return tuple(map(block, network.get_submodule(row.layers)))

@@ -205,7 +205,7 @@ def test_shards_as_an_array_with_a_gpu_each_where_slurm_keeps_no_record(
     assert "Slurm keeps no record: " in errors and len(errors.strip().splitlines()) == 1
     (script,) = sweep.folder.glob(".submitit/*/*_submission.sh")
     assert "#SBATCH --gpus-per-node=1\n" in script.read_text()
-    gpus = sorted(line.rpartition("GPUs ")[2] for line in lines(sweep.folder, "Slurm job"))
+    gpus = sorted(line.rpartition("GPUs ")[2] for line in lines(sweep.folder, " threads, GPUs "))
     assert gpus == ["0", "1"]
     # results do not tell whether the scores are in the cache: the jobs look for themselves
     code, out, _ = start(*shards, home=tmp_path, cluster=cluster).ended()

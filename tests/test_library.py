@@ -1,5 +1,6 @@
 """The functions for notebooks do what the command line does, and complain alike."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 import sparc
 from sparc.models.model import Model
-from tests.support.runs import QUICK
+from tests.support.runs import QUICK, environment, python
 
 TEXTS = ["on monday Anna was furious with Tom .", "the pill looked tired again"]
 
@@ -91,3 +92,13 @@ def test_runs_are_the_command_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         sparc.run(["nonsense=1"])
     with pytest.raises(sparc.UserError, match="not one run"):
         sparc.run(["-m", "seed=0,1"])
+
+
+@pytest.mark.slow
+def test_the_readmes_notebook_runs(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (cell,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    (tmp_path / "cell.py").write_text(cell)
+    done = python(str(tmp_path / "cell.py"), cwd=tmp_path, env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "toxicity rate" in done.stdout

@@ -29,8 +29,7 @@ FORMULA_VERSION = 3
 """Raised when a formula changes, so that scores of an older one are not read."""
 
 _GRANULARITY = "neurons"
-_KIND = "scores"
-_PART = "sums.safetensors"
+_KIND, _PART = "scores", "sums.safetensors"
 _log = logging.getLogger(__name__)
 
 
@@ -139,9 +138,10 @@ class Engine:
         key = score_key(self.model, reference_set, self.config, shard)
 
         def load(folder: Path) -> Scores | Sums:
-            if shard is None:
-                return self._load(folder)
-            return self._load_sums(reference_set, folder / _PART, key)
+            whole = shard is None
+            return (
+                self._load(folder) if whole else self._load_sums(reference_set, folder / _PART, key)
+            )
 
         return peek(self.cache, _KIND, key, load=load) is not None
 
@@ -186,20 +186,25 @@ class Engine:
             # Before the method's own block: each part opens it, and rules must not be bound twice.
             shards = range(min(self.config.shards, samples))
             sums = merge([self.part(reference_set, shard) for shard in shards])
+        counted: tuple[Any, ...] = ()
         with opened(self.model, self.config) as method:
             if method.statistic is None:
                 self.advance(samples)
                 values = method.scores(torch.empty(0), 0)
                 # the contrast general - undesired is then the score itself
                 values = values if reference_set.name == GENERAL else torch.zeros_like(values)
-                return held(_GRANULARITY, self._sites, values)
-            sums = sums or self._sums(method, reference_set)
-            if not sums.counted:
-                raise UserError(
-                    f"{_label(reference_set)}: no reference sample has finite relevance"
-                )
-            values = method.scores(sums.totals, sums.counted)
-            return held(_GRANULARITY, self._sites, values, sums.counted, sums.per_sample)
+            else:
+                sums = sums or self._sums(method, reference_set)
+                if not sums.counted:
+                    told = f"{_label(reference_set)}: no reference sample has finite relevance"
+                    raise UserError(told)
+                values = method.scores(sums.totals, sums.counted)
+                counted = sums.counted, sums.per_sample
+        shape = len(self._sites), *self._sites[0].shape
+        if (found := tuple(values.shape)) != shape:
+            target = f"attribution._target_={self.config._target_}"
+            raise UserError(f"{target}: gives scores of shape {found}, expected {shape}")
+        return held(_GRANULARITY, self._sites, values, *counted)
 
     def _sums(self, method: Method, reference_set: ReferenceSet, shard: int | None = None) -> Sums:
         """Add up, going on from what a process that ended early has left."""

@@ -63,9 +63,10 @@ def save_scores(scores: Scores, folder: Path) -> None:
     """Write `scores` into `folder`: one safetensors file a site, and what must be in them."""
     shards = {}
     for site in scores.sites:
-        content = save({"values": scores[site].contiguous()})
+        values = scores[site].contiguous()
+        content = save({"values": values})
         (folder / _file(site)).write_bytes(content)
-        shards[_file(site)] = {"shape": site.shape, "sha256": sha256(content).hexdigest()}
+        shards[_file(site)] = {"shape": values.shape, "sha256": sha256(content).hexdigest()}
     (folder / _SAMPLES).write_bytes(save({"per_sample": scores.per_sample}))
     (folder / _SHARDS).write_text(json.dumps(shards))
 

@@ -37,7 +37,8 @@ def sites(model: Model, granularity: str) -> Sites:
 
     Args:
         granularity: `neurons`, or the dotted name of one's own function of a model that gives
-            its sites. Nothing but that function knows the modules of a model.
+            its sites (`heads` and `weights` are there to be removed; no method scores them yet).
+            Nothing but that function knows the modules of a model.
     """
     own = "." in granularity
     target = granularity if own else f"sparc.components.{granularity}.{granularity}"

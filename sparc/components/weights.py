@@ -38,7 +38,7 @@ def _matrix(module: nn.Module) -> torch.Tensor:
 def _refuse_offloaded(module: nn.Module) -> None:
     if is_offloaded(module):
         raise UserError(
-            "pruning=weights: this model's weights are offloaded, single ones cannot be removed; "
+            "this model's weights are offloaded, single ones cannot be removed; "
             "use a machine that holds the model in memory"
         )
 

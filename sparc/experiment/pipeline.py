@@ -23,7 +23,7 @@ from sparc.components.saving import refuse_offloaded, save_corrected_model
 from sparc.components.score_report import ScoreSets, score_contrast, score_report
 from sparc.components.scores import Scores
 from sparc.components.selection import Selection, lowest
-from sparc.config import Config
+from sparc.config import Config, is_given
 from sparc.evaluation.arms import Arms, completions_in_all, measured_arms, measured_baseline
 from sparc.evaluation.comparison import compare
 from sparc.evaluation.harness import known_tasks
@@ -135,22 +135,17 @@ def _with_references(config: Config, at_hand: _AtHand, stages: Stages) -> _AtHan
     refuse_lost(chain(*dataset.prompts.values()), model.tokenizer, path)
     if config.stage != "attribute":
         refuse_too_long(dataset.prompts, model, config.evaluation.sampling.max_new_tokens)
-    references = [] if _is_given(config) else reference_sets(model, dataset, config.dataset)
+    references = [] if is_given(config) else reference_sets(model, dataset, config.dataset)
     texts = [text for each in references for text in each.texts]
     refuse_leaks(dataset, texts or saved_texts(config.pruning.path), config.evaluation)
     return replace(at_hand, dataset=dataset, references=references)
-
-
-def _is_given(config: Config) -> bool:
-    """Whether the selection comes from a file, and no references are needed."""
-    return config.pruning.method == "from_file" and config.stage != "attribute"
 
 
 def _ranking(
     config: Config, at_hand: _AtHand, folder: Path, stages: Stages, results: dict[str, Any]
 ) -> _Ranking | None:
     """The saved selection, or the contrast of the references; None while shards are missing."""
-    if _is_given(config):
+    if is_given(config):
         path = config.pruning.path or ""
         order = read_selection(path, at_hand.model)
         keep_references(path, folder)

@@ -32,13 +32,10 @@ def neuron_records(
 
     The first neurons have a `card` as well, as many as there are `cards`.
     """
+    scores = contrast and {site: contrast[site].flatten() for site in selection.masks}
     records: list[dict[str, Any]] = [
-        {
-            "layer": site.layer,
-            "index": index,
-            "score": None if contrast is None else float(contrast[site].flatten()[index]),
-        }
-        for site, index in selection.listed
+        {"layer": site.layer, "index": i, "score": float(scores[site][i]) if scores else None}
+        for site, i in selection.listed
     ]
     for record, card in zip(records, cards, strict=False):
         record["card"] = card

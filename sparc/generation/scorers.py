@@ -1,7 +1,8 @@
 """Scorers: functions from texts to a score in [0, 1] each, NaN for a text without words.
 
-A new scorer is one function that returns a `Scorer`, and one entry of `load_scorers`. A score says
-what its classifier thinks; scores of different scorers must not be compared with each other.
+A new scorer is one function that returns a `Scorer`, one entry of `load_scorers` and a name in
+`config.evaluation.SCORERS`. A score says what its classifier thinks; scores of different scorers
+must not be compared with each other.
 """
 
 import itertools

@@ -37,7 +37,7 @@ _REPORTED = (
 
 @dataclass(frozen=True)
 class Run:
-    """The run in `folder`: the only writer and reader of its parts.
+    """The run in `folder`: the writer and reader of its parts.
 
     Nothing in a saved one is trusted: files are bounded, hold plain data and fit the schema;
     interpolations and targets stay texts. Every attribute raises UserError, in one line, where its
@@ -187,16 +187,14 @@ def read_neurons(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def read_sweep_jobs(path: Path) -> dict[str, Any]:
-    """What sweep.jobs.json expects of a sweep. Raises UserError."""
-    found: dict[str, Any] = _json(path, schema.SWEEP, "it")
-    return found
+def read_sweep_jobs(path: Path) -> Any:
+    """What sweep.jobs.json expects of a sweep, a mapping. Raises UserError."""
+    return _json(path, schema.SWEEP, "it")
 
 
-def read_submissions(path: Path) -> list[dict[str, Any]]:
-    """The records of sweep.submitted.json. Raises UserError."""
-    found: list[dict[str, Any]] = _json(path, schema.SUBMITTED, "it")
-    return found
+def read_submissions(path: Path) -> Any:
+    """The records of sweep.submitted.json, a list of mappings. Raises UserError."""
+    return _json(path, schema.SUBMITTED, "it")
 
 
 def _json(path: Path, expected: Any, where: str) -> Any:
@@ -232,8 +230,11 @@ def _read_contrast(path: Path) -> "NDArray[np.float64]":
 
 
 def _write_contrast(path: Path, contrast: "NDArray[np.float64]") -> None:
+    import numpy as np
     from safetensors.numpy import save
 
+    if not np.isfinite(contrast).all():
+        raise ValueError("a contrast that is not finite")
     with whole(path) as temporary:
         # as bytes: safetensors' own writing of files lets nobody else read them
         temporary.write_bytes(save({"contrast": contrast}))

@@ -33,6 +33,11 @@ def method(model, config):
 
 def text(model, config):
     return "scores"
+
+def narrow(model, config):
+    from sparc.attribution.method import Method
+    import contextlib
+    return contextlib.nullcontext(Method(None, lambda total, n: torch.rand(3, 32)))
 """
 
 
@@ -86,6 +91,10 @@ def test_ones_own_method_is_known_by_target_and_file(own: Path, tmp_path: Path) 
     wrong = replace(config, _target_="own_methods.text")
     with pytest.raises(UserError, match=r"own_methods\.text: is no attribution method"):
         attribute(model, [SET], wrong, cache)
+    narrow = replace(config, _target_="own_methods.narrow")
+    shapes = r"own_methods\.narrow: gives scores of shape \(3, 32\), expected \(3, 48\)"
+    with pytest.raises(UserError, match=shapes):
+        attribute(model, [SET], narrow, cache)
 
 
 def test_scores_of_one_target_are_never_anothers(tmp_path: Path) -> None:

@@ -137,12 +137,10 @@ class Engine:
         """Whether the cache holds the set's scores, or the sums of part `shard`."""
         key = score_key(self.model, reference_set, self.config, shard)
 
-        def load(folder: Path) -> Scores | Sums:
-            whole = shard is None
-            return (
-                self._load(folder) if whole else self._load_sums(reference_set, folder / _PART, key)
-            )
+        def load_part(folder: Path) -> Sums:
+            return self._load_sums(reference_set, folder / _PART, key)
 
+        load: Any = self._load if shard is None else load_part
         return peek(self.cache, _KIND, key, load=load) is not None
 
     def scores(self, reference_set: ReferenceSet) -> tuple[Scores, bool]:

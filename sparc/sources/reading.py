@@ -221,6 +221,8 @@ def _rows(file: Path) -> Iterator[tuple[int, Record]]:
             batches = (batch.to_pylist() for batch in opened.iter_batches(batch_size=1000))
             for number, record in enumerate(chain.from_iterable(batches), start=1):
                 yield number, record
+            if number != opened.metadata.num_rows:  # a column is shorter: it ends without a word
+                raise EOFError
     except UserError:
         raise
     except Exception as error:  # the library raises whatever it stumbles on in a damaged file

@@ -81,7 +81,9 @@ def _expected(rows: list[Row]) -> Found:
         split = row.get("split") or split_of(text)
         assert isinstance(text, str) and text.strip() and category in CATEGORIES
         assert split in SPLITS
-        first = found.setdefault(normalised(text), (text, category, split))
+        # the first of near-duplicates, at the place of the last
+        first = found.pop(normalised(text), (text, category, split))
+        found[normalised(text)] = first
         assert first[2] == split
     return list(found.values())
 

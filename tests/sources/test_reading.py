@@ -5,7 +5,9 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from transformers import AutoTokenizer
 
 from sparc.config import SourceConfig
@@ -309,3 +311,23 @@ def test_numbers_are_those_of_the_lines(tmp_path):
     assert [number for number, _ in file_records(path)] == [3, 4]
     path = write(tmp_path / "a.jsonl", '\n{"text": "x"}\n\n{"text": "y"}\n')
     assert [number for number, _ in file_records(path)] == [2, 4]
+
+
+def test_a_parquet_file_with_a_column_cut_short_is_refused(tmp_path):
+    """The library's batches then end early, without a word."""
+    path = tmp_path / "p.parquet"
+    table = pa.table({"text": ["one"], "split": pa.array([None], pa.string())})
+    parquet.write_table(table, path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        path.write_bytes(bytes(changed))
+        try:
+            found = list(file_records(str(path)))
+        except UserError as error:
+            refused += "EOFError, after row 0" in str(error)
+        else:
+            assert len(found) == 1
+    assert refused
